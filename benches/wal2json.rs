@@ -1,0 +1,2 @@
+//! Placeholder until the wal2json bench lands.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Zero-copy parser of wal2json format version 2 records.

@@ -1,0 +1,1 @@
+//! Lanes, workers and exchanges: from a submitted delivery to its outcome.

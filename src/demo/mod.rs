@@ -1,0 +1,1 @@
+//! The demonstration: a throwaway PostgreSQL and a short story of changes.

@@ -1,0 +1,1 @@
+//! A URL and how to talk to it: model and registry.

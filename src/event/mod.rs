@@ -1,0 +1,1 @@
+//! The change as it is delivered: model, delivery id, payload encoding.

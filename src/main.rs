@@ -1,0 +1,3 @@
+//! The `pgstream` program: parse, run, exit code.
+
+fn main() {}

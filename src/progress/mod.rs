@@ -1,0 +1,1 @@
+//! What is settled, and how many bytes are in flight. Pure.

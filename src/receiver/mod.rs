@@ -1,0 +1,1 @@
+//! Receivers of webhooks: `listen`, and the one of the demo.

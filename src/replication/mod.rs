@@ -1,0 +1,1 @@
+//! The replication connection: records out, confirmed LSN in.

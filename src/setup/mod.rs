@@ -1,0 +1,1 @@
+//! What `init` and `tear-down` do.

@@ -1,0 +1,1 @@
+//! The only room that knows sqlx: migrations and one file for each table.

@@ -1,0 +1,1 @@
+//! What is subscribed to: model, matcher, cache.

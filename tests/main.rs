@@ -1,0 +1,15 @@
+//! The integration tests: one binary, a module a suite, each on a PostgreSQL that it starts itself.
+
+mod support;
+
+mod api;
+mod cli;
+mod ddl;
+mod delivery;
+mod init;
+mod listen;
+mod payloads;
+mod preconditions;
+mod resume;
+mod tear_down;
+mod tutorial;

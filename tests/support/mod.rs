@@ -1,0 +1,1 @@
+//! What the suites share: the throwaway cluster, the scripted receiver, the program under test.

@@ -1,0 +1,1 @@
+//! Suite `tear_down`.
