@@ -1,0 +1,10 @@
+//! Terminate: we are about to close the connection.
+
+use super::frame::frame;
+use super::tag::Tag;
+use crate::EncodeError;
+use bytes::BytesMut;
+
+pub(super) fn encode(dst: &mut BytesMut) -> Result<(), EncodeError> {
+    frame("Terminate", Tag::Terminate, dst, |_| Ok(()))
+}

@@ -1,0 +1,43 @@
+//! Standby status update: how far we have come.
+
+use crate::{FrontendMessage, Lsn, PgTimestamp};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// The length of the message.
+const LEN: usize = 1 + 3 * 8 + 8 + 1;
+
+/// How far we have come. For a logical slot the server confirms `flush`: it may then forget the log before it, and
+/// never sends again a transaction whose commit ends at or before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StandbyStatusUpdate {
+    /// The end of what has been received.
+    pub write: Lsn,
+    /// The end of what is settled: the confirmed LSN.
+    pub flush: Lsn,
+    /// The end of what has been applied.
+    pub apply: Lsn,
+    /// Our clock.
+    pub client_time: PgTimestamp,
+    /// Whether the server shall answer with a PrimaryKeepalive at once.
+    pub reply_requested: bool,
+}
+
+impl StandbyStatusUpdate {
+    /// The payload of a CopyData.
+    pub fn encode(&self) -> Bytes {
+        let mut payload = BytesMut::with_capacity(LEN);
+        payload.put_u8(b'r');
+        payload.put_u64(self.write.as_u64());
+        payload.put_u64(self.flush.as_u64());
+        payload.put_u64(self.apply.as_u64());
+        payload.put_i64(self.client_time.as_micros());
+        payload.put_u8(u8::from(self.reply_requested));
+        payload.freeze()
+    }
+}
+
+impl From<StandbyStatusUpdate> for FrontendMessage {
+    fn from(update: StandbyStatusUpdate) -> Self {
+        FrontendMessage::CopyData(update.encode())
+    }
+}
