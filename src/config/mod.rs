@@ -1,1 +1,66 @@
 //! Flags, environment and files become one validated configuration.
+//!
+//! Owns: which keys there are ([`keys`]), where a value may come from, and what a valid one is. Everything behind
+//! this room takes typed values and never reads the environment. Must not know: what the values are used for.
+
+mod pg_url;
+mod secret;
+pub mod suggest;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use pg_url::{DEFAULT_PORT, Host, PgUrl, PgUrlError, SslMode};
+pub use secret::Secret;
+
+/// Everything `pgstream run` needs to know, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The database whose changes are streamed.
+    pub source: PgUrl,
+    /// The logical replication slot that is read.
+    pub slot: String,
+    /// The database that holds subscriptions; the source where no other is named.
+    pub store: PgUrl,
+    /// How subscriptions are held in memory.
+    pub cache: CacheConfig,
+    /// The subscription server.
+    pub server: ServerConfig,
+    /// The deliveries to webhooks.
+    pub notifier: NotifierConfig,
+}
+
+/// How subscriptions are held in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// Whether they are; without it every transaction asks the store once.
+    pub enabled: bool,
+    /// How often the whole set is read again.
+    pub refresh_interval: Duration,
+}
+
+/// The subscription server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How long a client may take to send a request.
+    pub read_timeout: Duration,
+    /// How long a client may take to accept an answer.
+    pub write_timeout: Duration,
+}
+
+/// The deliveries to webhooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotifierConfig {
+    /// The bytes of payload that may be in memory at one time.
+    pub max_queue_bytes: u64,
+    /// How many exchanges may be under way at one time.
+    pub worker_count: usize,
+    /// How long one exchange may take.
+    pub client_timeout: Duration,
+    /// The wait after a delivery's first failure.
+    pub backoff_initial: Duration,
+    /// The longest wait between two tries.
+    pub backoff_max: Duration,
+}

@@ -1,0 +1,38 @@
+//! "Did you mean …?": the nearest of the known names.
+
+/// How alike two names must be (Jaro-Winkler, 0 to 1) for one to be suggested for the other.
+const ALIKE: f64 = 0.8;
+
+/// The known name most like the given one, if any is alike enough to be what was meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| {
+            (
+                strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_what_is_alike_and_nothing_else() {
+        let known = ["sslmode", "host", "connect_timeout"];
+        for (name, expected) in [
+            ("ssl_mode", Some("sslmode")),
+            ("SSLMODE", Some("sslmode")),
+            ("hst", Some("host")),
+            ("timeout", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, known), expected, "{name}");
+        }
+    }
+}
