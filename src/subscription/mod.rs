@@ -1,1 +1,13 @@
-//! What is subscribed to: model, matcher, cache.
+//! What is subscribed to: the subscription as it is stored, the matcher, and the set in use.
+//!
+//! A *subscription* is a filter: which changes of which tables go to which URL. How to talk to that URL is
+//! the matter of an *endpoint*, of which this room knows nothing.
+//!
+//! - [`model`]: one subscription, validated. A leaf: it imports no other room.
+//! - [`matcher`]: an immutable set of subscriptions, and who receives a change. Pure.
+
+pub mod matcher;
+pub mod model;
+
+pub use matcher::SubscriptionSet;
+pub use model::{EventType, EventTypes, Subscription, SubscriptionError};
