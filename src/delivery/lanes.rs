@@ -6,6 +6,9 @@
 //! delivery that touches the whole table touches every lane of it, also those opened later. Nothing else is ordered:
 //! every delivery that this rule does not hold back is ready.
 //!
+//! The first delivery whose lanes are made of other key columns than those of the delivery before it in its table, as
+//! after an `ALTER TABLE`, touches the whole table: its lanes cannot be compared with theirs.
+//!
 //! So a delivery that failed holds back its own lanes only, and a change of a key holds back both of its rows.
 //!
 //! # How
@@ -21,7 +24,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::endpoint::Order;
-use crate::event::{LaneKey, LaneKeys, TableKey};
+use crate::event::{KeySet, LaneKey, LaneKeys, Place, TableKey};
 
 /// The deliveries of one endpoint that are not done.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ struct Table {
     exclusive: bool,
     /// What waits behind a change of the whole table, which is the first of it or in flight.
     held: VecDeque<usize>,
+    /// The key columns of the newest delivery that has any.
+    key_set: Option<KeySet>,
 }
 
 impl<T> Lanes<T> {
@@ -78,26 +83,38 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Appends a delivery that touches `keys` of `table`.
-    pub fn push(&mut self, value: T, table: TableKey, keys: LaneKeys) {
-        let (table, keys) = match (self.order, keys) {
-            (Order::Serial, _) => (TableKey(0), LaneKeys::Row(LaneKey(0))),
-            (_, LaneKeys::Moved(from, to)) if from == to => (table, LaneKeys::Row(to)),
-            _ => (table, keys),
+    /// Appends a delivery.
+    pub fn push(&mut self, value: T, place: Place) {
+        let Place { table, keys, key_set } = match self.order {
+            Order::Serial => Place {
+                table: TableKey(0),
+                keys: LaneKeys::Row(LaneKey(0)),
+                key_set: None,
+            },
+            Order::Key | Order::Unordered => place,
         };
-        let id = self.entries.insert(Entry {
+        let entry = Entry {
             value: Some(value),
             table,
             keys,
             behind: 0,
             next: [None, None],
-        });
+        };
+        let id = self.entries.insert(entry);
         if self.order == Order::Unordered {
             self.ready.push_back(id);
             return;
         }
         let state = self.tables.entry(table).or_default();
-        let waits_for_table = keys == LaneKeys::Table && state.active > 0;
+        let other_keys = state.key_set.is_some() && key_set.is_some() && state.key_set != key_set;
+        state.key_set = key_set.or(state.key_set);
+        let entry = &mut self.entries[id];
+        entry.keys = match keys {
+            _ if other_keys => LaneKeys::Table,
+            LaneKeys::Moved(from, to) if from == to => LaneKeys::Row(to),
+            _ => keys,
+        };
+        let waits_for_table = entry.keys == LaneKeys::Table && state.active > 0;
         if state.exclusive || waits_for_table || !state.held.is_empty() {
             state.held.push_back(id);
         } else {

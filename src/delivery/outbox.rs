@@ -130,8 +130,8 @@ impl Outbox {
     pub(super) fn push(&self, deliveries: impl IntoIterator<Item = Delivery>) -> Next {
         let mut state = self.lock();
         for delivery in deliveries {
-            let (table, keys) = (delivery.event.table, delivery.event.keys);
-            state.lanes.push(delivery, table, keys);
+            let place = delivery.event.place;
+            state.lanes.push(delivery, place);
         }
         state.next(None)
     }

@@ -9,5 +9,5 @@ mod payload;
 
 pub use delivery_id::{Occurrences, Source, table_hash};
 pub use model::{Delivery, Event};
-pub use order::{LaneKey, LaneKeys, TableKey, key_signature, lane_keys};
+pub use order::{KeySet, LaneKey, LaneKeys, Place, TableKey, place};
 pub use payload::{encode, encoded_len_bound};

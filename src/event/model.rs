@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pgstream_proto::Lsn;
 
-use super::order::{LaneKeys, TableKey};
+use super::order::Place;
 use crate::progress::{SettleToken, Share};
 
 /// One change, encoded once and shared by all its receivers.
@@ -16,10 +16,8 @@ pub struct Event {
     pub id: String,
     /// The LSN of the change, for the header `x-pgstream-lsn`.
     pub lsn: Lsn,
-    /// The root table whose rows are ordered among each other.
-    pub table: TableKey,
-    /// The lanes this event touches.
-    pub keys: LaneKeys,
+    /// Where it stands in the order.
+    pub place: Place,
     /// The body of the request.
     pub payload: Vec<u8>,
     /// What this event holds of the byte budget.
@@ -43,7 +41,7 @@ impl fmt::Debug for Event {
         f.debug_struct("Event")
             .field("id", &self.id)
             .field("lsn", &self.lsn)
-            .field("keys", &self.keys)
+            .field("place", &self.place)
             .field("payload_len", &self.payload.len())
             .finish_non_exhaustive()
     }

@@ -26,6 +26,22 @@ pub struct LaneKey(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableKey(pub u64);
 
+/// Which columns make up the key of a table, as a hash over their names and types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySet(pub u64);
+
+/// Where an event stands: its table, its lanes, and the key columns these lanes were made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The root table.
+    pub table: TableKey,
+    /// The lanes it touches.
+    pub keys: LaneKeys,
+    /// What the lanes were made of. Lanes of different key columns cannot be compared: the first change after
+    /// `ALTER TABLE` has changed the key is ordered against every row. Absent where the record does not say (T).
+    pub key_set: Option<KeySet>,
+}
+
 /// The lanes that one event touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneKeys {
@@ -37,9 +53,18 @@ pub enum LaneKeys {
     Table,
 }
 
-/// The lanes that `record`, a change of `table` or of one of its partitions, touches.
+/// The place of `record`, a change of `table` or of one of its partitions.
 #[must_use]
-pub fn lane_keys(record: &Record<'_>, table: TableKey) -> LaneKeys {
+pub fn place(record: &Record<'_>, table: TableKey) -> Place {
+    let key_set = (record.header.action != Action::Truncate).then(|| key_set(record.pk));
+    Place {
+        table,
+        keys: lane_keys(record, table),
+        key_set,
+    }
+}
+
+fn lane_keys(record: &Record<'_>, table: TableKey) -> LaneKeys {
     if record.header.action == Action::Truncate {
         return LaneKeys::Table;
     }
@@ -67,13 +92,13 @@ pub fn lane_keys(record: &Record<'_>, table: TableKey) -> LaneKeys {
     keys.unwrap_or(LaneKeys::Table)
 }
 
-/// Tells sets of key columns apart: names and types, in whatever order.
-#[must_use]
-pub fn key_signature(pk: Option<KeyColumns<'_>>) -> u64 {
-    pk.iter().flat_map(KeyColumns::iter).fold(0, |sum: u64, column| {
+/// Tells sets of key columns apart, in whatever order they stand.
+fn key_set(pk: Option<KeyColumns<'_>>) -> KeySet {
+    let sum = pk.iter().flat_map(KeyColumns::iter).fold(0, |sum: u64, column| {
         let name = xxh3_64(column.name.raw().as_bytes());
         sum.wrapping_add(xxh3_64_with_seed(column.type_name.raw().as_bytes(), name))
-    })
+    });
+    KeySet(sum)
 }
 
 /// The key of the row in `columns`, with `fallback` for columns that are absent there.
@@ -142,7 +167,7 @@ mod tests {
     const TABLE: TableKey = TableKey(7);
 
     fn keys(json: &str) -> LaneKeys {
-        lane_keys(&Parser::new().parse(json.as_bytes()).unwrap(), TABLE)
+        place(&Parser::new().parse(json.as_bytes()).unwrap(), TABLE).keys
     }
 
     /// A record of a table with the key (a integer, b text) unless `pk` says otherwise.
@@ -243,20 +268,20 @@ mod tests {
     }
 
     #[test]
-    fn signatures_tell_sets_of_key_columns_apart_but_not_their_order() {
-        let signature = |pk: &str| {
+    fn key_sets_tell_sets_of_key_columns_apart_but_not_their_order() {
+        let set_of = |pk: &str| {
             let json =
                 format!(r#"{{"action":"I","lsn":"0/1","schema":"s","table":"t","columns":[],"pk":[{pk}]}}"#);
             let mut parser = Parser::new();
             let record = parser.parse(json.as_bytes()).unwrap();
-            key_signature(record.pk)
+            key_set(record.pk)
         };
-        assert_eq!(signature(AB), signature(BA));
-        assert_ne!(signature(AB), signature(r#"{"name":"a","type":"integer"}"#));
+        assert_eq!(set_of(AB), set_of(BA));
+        assert_ne!(set_of(AB), set_of(r#"{"name":"a","type":"integer"}"#));
         assert_ne!(
-            signature(r#"{"name":"a","type":"integer"}"#),
-            signature(r#"{"name":"a","type":"bigint"}"#)
+            set_of(r#"{"name":"a","type":"integer"}"#),
+            set_of(r#"{"name":"a","type":"bigint"}"#)
         );
-        assert_ne!(signature(""), signature(AB));
+        assert_ne!(set_of(""), set_of(AB));
     }
 }

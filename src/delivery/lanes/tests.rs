@@ -15,6 +15,14 @@ fn moved(from: u64, to: u64) -> LaneKeys {
     LaneKeys::Moved(LaneKey(from), LaneKey(to))
 }
 
+fn at(table: TableKey, keys: LaneKeys) -> Place {
+    Place {
+        table,
+        keys,
+        key_set: None,
+    }
+}
+
 /// Everything that is ready now.
 fn take_all(lanes: &mut Lanes<u32>) -> Vec<(Ticket, u32)> {
     std::iter::from_fn(|| lanes.take()).collect()
@@ -28,7 +36,7 @@ fn values(taken: &[(Ticket, u32)]) -> Vec<u32> {
 fn rows_go_side_by_side_and_each_row_in_order() {
     let mut lanes = Lanes::new(Order::Key);
     for (value, key) in [(1, 1), (2, 2), (3, 1), (4, 1)] {
-        lanes.push(value, TABLE, row(key));
+        lanes.push(value, at(TABLE, row(key)));
     }
     let taken = take_all(&mut lanes);
     assert_eq!(values(&taken), [1, 2]);
@@ -44,7 +52,7 @@ fn a_failed_head_holds_back_its_own_lane_until_it_is_due() {
     let due = start + Duration::from_secs(1);
     let mut lanes = Lanes::new(Order::Key);
     for (value, key) in [(1, 1), (2, 1), (3, 2)] {
-        lanes.push(value, TABLE, row(key));
+        lanes.push(value, at(TABLE, row(key)));
     }
     let (ticket, value) = lanes.take().unwrap();
     lanes.retry(ticket, value, due);
@@ -59,11 +67,11 @@ fn a_failed_head_holds_back_its_own_lane_until_it_is_due() {
 #[test]
 fn a_moved_row_waits_for_both_lanes_and_holds_both() {
     let mut lanes = Lanes::new(Order::Key);
-    lanes.push(1, TABLE, row(1));
-    lanes.push(2, TABLE, row(2));
-    lanes.push(3, TABLE, moved(1, 2));
-    lanes.push(4, TABLE, row(1));
-    lanes.push(5, TABLE, row(2));
+    lanes.push(1, at(TABLE, row(1)));
+    lanes.push(2, at(TABLE, row(2)));
+    lanes.push(3, at(TABLE, moved(1, 2)));
+    lanes.push(4, at(TABLE, row(1)));
+    lanes.push(5, at(TABLE, row(2)));
     let mut first = take_all(&mut lanes);
     assert_eq!(values(&first), [1, 2]);
     lanes.done(first.pop().unwrap().0);
@@ -78,16 +86,16 @@ fn a_moved_row_waits_for_both_lanes_and_holds_both() {
 #[test]
 fn a_truncate_is_ordered_against_every_row_of_its_table_only() {
     let mut lanes = Lanes::new(Order::Key);
-    lanes.push(1, TABLE, row(1));
-    lanes.push(2, TABLE, LaneKeys::Table);
-    lanes.push(3, TABLE, row(9));
-    lanes.push(4, OTHER, row(5));
+    lanes.push(1, at(TABLE, row(1)));
+    lanes.push(2, at(TABLE, LaneKeys::Table));
+    lanes.push(3, at(TABLE, row(9)));
+    lanes.push(4, at(OTHER, row(5)));
     let mut first = take_all(&mut lanes);
     assert_eq!(values(&first), [1, 4]);
     lanes.done(first.remove(0).0);
     let mut second = take_all(&mut lanes);
     assert_eq!(values(&second), [2]);
-    lanes.push(6, TABLE, row(10));
+    lanes.push(6, at(TABLE, row(10)));
     assert!(
         !lanes.has_ready(),
         "a lane opened while a truncate is in flight starts behind it"
@@ -101,8 +109,8 @@ fn serial_has_one_lane_and_unordered_none() {
     let mut serial = Lanes::new(Order::Serial);
     let mut unordered = Lanes::new(Order::Unordered);
     for (value, keys) in [(1, row(1)), (2, row(2)), (3, LaneKeys::Table), (4, row(1))] {
-        serial.push(value, TABLE, keys);
-        unordered.push(value, OTHER, keys);
+        serial.push(value, at(TABLE, keys));
+        unordered.push(value, at(OTHER, keys));
     }
     for expected in 1..=4 {
         let mut taken = take_all(&mut serial);
@@ -121,7 +129,7 @@ fn nothing_is_left_behind_when_everything_is_done() {
             1 => moved(u64::from(value), 3),
             _ => row(u64::from(value % 7)),
         };
-        lanes.push(value, TABLE, keys);
+        lanes.push(value, at(TABLE, keys));
     }
     while let Some((ticket, _)) = lanes.take() {
         lanes.done(ticket);
@@ -130,9 +138,35 @@ fn nothing_is_left_behind_when_everything_is_done() {
     assert!(lanes.lanes.is_empty() && lanes.tables.is_empty() && lanes.delayed.is_empty());
 }
 
+#[test]
+fn the_first_change_with_other_key_columns_is_ordered_against_every_row() {
+    let mut lanes = Lanes::new(Order::Key);
+    for (value, key, key_set) in [(1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 4, 2)] {
+        lanes.push(
+            value,
+            Place {
+                table: TABLE,
+                keys: row(key),
+                key_set: Some(KeySet(key_set)),
+            },
+        );
+    }
+    for expected in [vec![1], vec![2], vec![3, 4]] {
+        let taken = take_all(&mut lanes);
+        assert_eq!(values(&taken), expected);
+        for (ticket, _) in taken {
+            lanes.done(ticket);
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
-    Push { table: bool, keys: LaneKeys },
+    Push {
+        table: bool,
+        keys: LaneKeys,
+        key_set: Option<KeySet>,
+    },
     Take,
     Done(usize),
     Retry(usize, u64),
@@ -146,8 +180,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..5_u64, 0..5_u64).prop_map(|(from, to)| moved(from, to)),
         1 => Just(LaneKeys::Table),
     ];
+    let key_sets = prop_oneof![8 => Just(Some(KeySet(1))), 1 => Just(Some(KeySet(2))), 1 => Just(None)];
     prop_oneof![
-        4 => (any::<bool>(), keys).prop_map(|(table, keys)| Step::Push { table, keys }),
+        4 => (any::<bool>(), keys, key_sets).prop_map(|(table, keys, key_set)| Step::Push { table, keys, key_set }),
         4 => Just(Step::Take),
         3 => any::<usize>().prop_map(Step::Done),
         1 => (any::<usize>(), 0..3_u64).prop_map(|(choice, after)| Step::Retry(choice, after)),
@@ -166,11 +201,36 @@ struct ModelEntry {
     value: u32,
     table: TableKey,
     keys: LaneKeys,
+    /// Of this delivery or, where it has none, of those before it.
+    newest_key_set: Option<KeySet>,
     in_flight: bool,
     due: Option<Instant>,
 }
 
 impl Model {
+    fn push(&mut self, order: Order, value: u32, place: Place) {
+        let Place {
+            table,
+            mut keys,
+            key_set,
+        } = place;
+        let of_table = self.entries.iter().filter(|entry| entry.table == table);
+        // What is done is remembered for as long as its table has anything that is not.
+        let newest = of_table.filter_map(|entry| entry.newest_key_set).next_back();
+        if order == Order::Key && newest.is_some() && key_set.is_some() && newest != key_set {
+            keys = LaneKeys::Table;
+        }
+        let newest_key_set = key_set.or(newest);
+        self.entries.push(ModelEntry {
+            value,
+            table,
+            keys,
+            newest_key_set,
+            in_flight: false,
+            due: None,
+        });
+    }
+
     fn conflict(order: Order, a: &ModelEntry, b: &ModelEntry) -> bool {
         let touched = |keys| match keys {
             LaneKeys::Row(key) => vec![key],
@@ -226,7 +286,7 @@ proptest! {
         let mut next = 0;
         for step in steps {
             match step {
-                Step::Push { table, keys } => {
+                Step::Push { table, keys, key_set } => {
                     let table = if table { TABLE } else { OTHER };
                     // Lane keys are hashes over the table too, so tables never share one.
                     let salt = |key: LaneKey| LaneKey(key.0 + table.0);
@@ -235,8 +295,8 @@ proptest! {
                         LaneKeys::Moved(from, to) => LaneKeys::Moved(salt(from), salt(to)),
                         LaneKeys::Table => LaneKeys::Table,
                     };
-                    lanes.push(next, table, keys);
-                    model.entries.push(ModelEntry { value: next, table, keys, in_flight: false, due: None });
+                    lanes.push(next, Place { table, keys, key_set });
+                    model.push(order, next, Place { table, keys, key_set });
                     next += 1;
                 }
                 Step::Take => {
