@@ -99,4 +99,4 @@ impl Encoder<FrontendMessage> for PgCodec {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -86,3 +86,88 @@ impl fmt::Debug for Authentication {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    fn decode(frame: &[u8]) -> Authentication {
+        match decode_one(frame) {
+            Ok(BackendMessage::Authentication(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn literal_bytes() {
+        let frame = b"R\0\0\0\x08\0\0\0\0";
+        assert_eq!(decode(frame), Authentication::Ok);
+
+        let frame = b"R\0\0\0\x08\0\0\0\x03";
+        assert_eq!(decode(frame), Authentication::CleartextPassword);
+
+        let frame = b"R\0\0\0\x0c\0\0\0\x05\x60\xae\xdc\x60";
+        assert_eq!(
+            decode(frame),
+            Authentication::MD5Password {
+                salt: [0x60, 0xae, 0xdc, 0x60]
+            }
+        );
+
+        let frame = b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0";
+        assert_eq!(
+            decode(frame),
+            Authentication::Sasl {
+                mechanisms: vec!["SCRAM-SHA-256".into()]
+            }
+        );
+
+        let frame = b"R\0\0\0\x2a\0\0\0\nSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+        let mechanisms = vec!["SCRAM-SHA-256-PLUS".into(), "SCRAM-SHA-256".into()];
+        assert_eq!(decode(frame), Authentication::Sasl { mechanisms });
+
+        let frame = b"R\0\0\0\x58\0\0\0\x0br=rOprNGfwEbeRWgbNEkqOEbrN0jadRIWj3eaK5sLHoa+t,\
+            s=kfHBsO44pHnPzJ69scxLAA==,i=4096";
+        let challenge = b"r=rOprNGfwEbeRWgbNEkqOEbrN0jadRIWj3eaK5sLHoa+t,s=kfHBsO44pHnPzJ69scxLAA==,i=4096";
+        assert_eq!(
+            decode(frame),
+            Authentication::SaslContinue(Bytes::from_static(challenge))
+        );
+
+        let frame = b"R\0\0\0\x36\0\0\0\x0cv=LLKCqor3outpLe1eU9KQ5eZTFd6L4DZitBcopdFYH6Q=";
+        let proof = b"v=LLKCqor3outpLe1eU9KQ5eZTFd6L4DZitBcopdFYH6Q=";
+        assert_eq!(
+            decode(frame),
+            Authentication::SaslFinal(Bytes::from_static(proof))
+        );
+    }
+
+    #[test]
+    fn names_what_is_not_supported() {
+        for (frame, name) in [
+            (&b"R\0\0\0\x08\0\0\0\x02"[..], "Kerberos V5"),
+            (b"R\0\0\0\x08\0\0\0\x06", "SCM credential"),
+            (b"R\0\0\0\x08\0\0\0\x07", "GSSAPI"),
+            (b"R\0\0\0\x0a\0\0\0\x08ab", "GSSAPI"),
+            (b"R\0\0\0\x08\0\0\0\x09", "SSPI"),
+            (b"R\0\0\0\x08\0\0\0\x0d", "unknown kind of authentication (13)"),
+        ] {
+            let error = decode_one(frame).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+            assert!(!error.is_io());
+        }
+    }
+
+    #[test]
+    fn debug_hides_sasl_payloads() {
+        for message in [
+            Authentication::SaslContinue(Bytes::from_static(b"secret")),
+            Authentication::SaslFinal(Bytes::from_static(b"secret")),
+        ] {
+            let shown = format!("{:?}", BackendMessage::Authentication(message));
+            assert!(shown.ends_with("(6 bytes)"), "{shown}");
+        }
+    }
+}

@@ -31,3 +31,21 @@ impl fmt::Debug for BackendKeyData {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        let message = decode_one(b"K\0\0\0\x0c\0\x006\x5b\xdf\x80\x1d\x7c").unwrap();
+        let expected = BackendKeyData {
+            process_id: 13915,
+            secret_key: 0xdf80_1d7c_u32.cast_signed(),
+        };
+        assert_eq!(message, BackendMessage::BackendKeyData(expected));
+        assert_eq!(format!("{message:?}"), "BackendKeyData { process_id: 13915, .. }");
+    }
+}

@@ -17,3 +17,21 @@ impl CommandComplete {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        let message = decode_one(b"C\0\0\0\x0dSELECT 1\0").unwrap();
+        assert_eq!(
+            message,
+            BackendMessage::CommandComplete(CommandComplete {
+                tag: "SELECT 1".into()
+            })
+        );
+    }
+}

@@ -51,3 +51,37 @@ fn formats(body: &mut Reader) -> Result<(Format, Vec<Format>), DecodeError> {
         .collect::<Result<_, _>>()?;
     Ok((format, column_formats))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes_of_copy_both() {
+        let message = decode_one(b"W\0\0\0\x07\0\0\0").unwrap();
+        let expected = CopyBothResponse {
+            format: Format::Text,
+            column_formats: vec![],
+        };
+        assert_eq!(message, BackendMessage::CopyBothResponse(expected));
+    }
+
+    #[test]
+    fn literal_bytes_of_copy_out() {
+        let message = decode_one(b"H\0\0\0\x0b\0\0\x02\0\0\0\0").unwrap();
+        let expected = CopyOutResponse {
+            format: Format::Text,
+            column_formats: vec![Format::Text; 2],
+        };
+        assert_eq!(message, BackendMessage::CopyOutResponse(expected));
+
+        let message = decode_one(b"H\0\0\0\x09\x01\0\x01\0\x01").unwrap();
+        let expected = CopyOutResponse {
+            format: Format::Binary,
+            column_formats: vec![Format::Binary],
+        };
+        assert_eq!(message, BackendMessage::CopyOutResponse(expected));
+    }
+}

@@ -45,3 +45,25 @@ impl fmt::Debug for DataRow {
         write!(f, "DataRow({} columns)", self.columns.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        let frame = b"D\0\0\0\x1d\0\x04\0\0\0\x011\xff\xff\xff\xff\0\0\0\x05gr\xc3\xbcn\0\0\0\x012";
+        let Ok(BackendMessage::DataRow(row)) = decode_one(frame) else {
+            panic!("not a DataRow")
+        };
+        assert_eq!(row.columns.len(), 4);
+        assert_eq!(row.get(0).unwrap(), "1");
+        assert_eq!(row.get(1), None);
+        assert_eq!(row.get(2).unwrap(), "grün");
+        assert_eq!(row.get(3).unwrap(), "2");
+        assert_eq!(row.get(4), None);
+        assert_eq!(format!("{row:?}"), "DataRow(4 columns)");
+    }
+}

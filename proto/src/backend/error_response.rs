@@ -16,6 +16,11 @@ pub struct ErrorFields {
 }
 
 impl ErrorFields {
+    #[cfg(test)]
+    pub(super) fn new(fields: Vec<(u8, Text)>) -> Self {
+        ErrorFields { fields }
+    }
+
     pub(super) fn decode(body: &mut Reader) -> Result<Self, DecodeError> {
         let mut fields = Vec::new();
         loop {
@@ -158,5 +163,107 @@ impl fmt::Debug for ErrorFields {
         f.debug_map()
             .entries(self.iter().map(|(kind, text)| (char::from(kind), text)))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes_of_an_error() {
+        let frame = b"E\0\0\0\xa8SERROR\0VERROR\0C23505\0\
+            Mduplicate key value violates unique constraint \"t_pkey\"\0DKey (id)=(1) already exists.\0\
+            spublic\0tt\0nt_pkey\0Fnbtinsert.c\0L664\0R_bt_check_unique\0\0";
+        let Ok(BackendMessage::ErrorResponse(error)) = decode_one(frame) else {
+            panic!("not an ErrorResponse")
+        };
+        let found = [
+            error.severity(),
+            error.code(),
+            error.schema(),
+            error.table(),
+            error.constraint(),
+        ];
+        assert_eq!(
+            found.map(Option::unwrap),
+            ["ERROR", "23505", "public", "t", "t_pkey"]
+        );
+        let found = [error.detail(), error.file(), error.line(), error.routine()];
+        let expected = [
+            "Key (id)=(1) already exists.",
+            "nbtinsert.c",
+            "664",
+            "_bt_check_unique",
+        ];
+        assert_eq!(found.map(Option::unwrap), expected);
+        assert_eq!(
+            [error.hint(), error.position(), error.context(), error.column()],
+            [None; 4]
+        );
+        assert_eq!(
+            error.to_string(),
+            "ERROR 23505: duplicate key value violates unique constraint \"t_pkey\" (Key (id)=(1) already exists.)"
+        );
+    }
+
+    #[test]
+    fn literal_bytes_of_a_notice() {
+        let frame = b"N\0\0\0\x91SNOTICE\0VNOTICE\0C00000\0Mcareful\0Da detail\0Htake care\0\
+            WPL/pgSQL function inline_code_block line 1 at RAISE\0Fpl_exec.c\0L3891\0Rexec_stmt_raise\0\0";
+        let Ok(BackendMessage::NoticeResponse(notice)) = decode_one(frame) else {
+            panic!("not a NoticeResponse")
+        };
+        let found = [notice.severity(), notice.message(), notice.hint()];
+        assert_eq!(found.map(Option::unwrap), ["NOTICE", "careful", "take care"]);
+        assert_eq!(
+            notice.context().unwrap(),
+            "PL/pgSQL function inline_code_block line 1 at RAISE"
+        );
+        assert_eq!(notice.to_string(), "NOTICE 00000: careful (a detail; take care)");
+    }
+
+    #[test]
+    fn every_field_has_its_accessor() {
+        let mut frame =
+            b"E\0\0\0\x3cVV\0SS\0CC\0MM\0DD\0HH\0PP\0pp\0qq\0WW\0ss\0tt\0cc\0dd\0nn\0FF\0LL\0RR\0??\0\0"
+                .to_vec();
+        frame[4] = u8::try_from(frame.len() - 1).unwrap();
+        let Ok(BackendMessage::ErrorResponse(error)) = decode_one(&frame) else {
+            panic!("not an ErrorResponse")
+        };
+        for (kind, text) in [
+            ("V", error.severity()),
+            ("S", error.localized_severity()),
+            ("C", error.code()),
+            ("M", error.message()),
+            ("D", error.detail()),
+            ("H", error.hint()),
+            ("P", error.position()),
+            ("p", error.internal_position()),
+            ("q", error.internal_query()),
+            ("W", error.context()),
+            ("s", error.schema()),
+            ("t", error.table()),
+            ("c", error.column()),
+            ("d", error.data_type()),
+            ("n", error.constraint()),
+            ("F", error.file()),
+            ("L", error.line()),
+            ("R", error.routine()),
+            ("?", error.field(b'?')),
+        ] {
+            assert_eq!(text.unwrap(), kind);
+        }
+    }
+
+    #[test]
+    fn severity_falls_back_to_the_translated_one() {
+        let Ok(BackendMessage::ErrorResponse(error)) = decode_one(b"E\0\0\0\x0dSFEHLER\0\0") else {
+            panic!("not an ErrorResponse")
+        };
+        assert_eq!(error.severity().unwrap(), "FEHLER");
     }
 }

@@ -53,7 +53,7 @@ pub enum BackendMessage {
     /// A piece of copied data: a slice of the read buffer. Within replication it is a
     /// [`ReplicationMessage`](crate::replication::ReplicationMessage).
     CopyData(Bytes),
-    /// The server ends its direction of copying.
+    /// The server ends its direction of copying. A walsender may still send a keepalive after it.
     CopyDone,
     /// Copying to us begins: the answer to COPY TO STDOUT.
     CopyOutResponse(CopyOutResponse),
@@ -153,4 +153,4 @@ impl fmt::Debug for BackendMessage {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,8 +7,8 @@ use crate::{DecodeError, Text, limits};
 /// without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NegotiateProtocolVersion {
-    /// The newest version the server knows of the major version we asked for. The documentation calls it the
-    /// minor version, older servers send only that and newer ones the whole (196608 for 3.0).
+    /// The newest version the server knows of the major version we asked for: major times 65,536 plus minor, 196608
+    /// for 3.0, though the documentation speaks of the minor version only.
     pub newest_version: i32,
     /// The options it does not know.
     pub unknown_options: Vec<Text>,
@@ -25,5 +25,22 @@ impl NegotiateProtocolVersion {
             newest_version,
             unknown_options,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        let message = decode_one(b"v\0\0\0\x18\0\x03\0\0\0\0\0\x01_pq_.colour\0").unwrap();
+        let expected = NegotiateProtocolVersion {
+            newest_version: 196_608,
+            unknown_options: vec!["_pq_.colour".into()],
+        };
+        assert_eq!(message, BackendMessage::NegotiateProtocolVersion(expected));
     }
 }

@@ -23,3 +23,21 @@ impl NotificationResponse {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        let message = decode_one(b"A\0\0\0\x13\0\x006\x5broom\0hello\0").unwrap();
+        let expected = NotificationResponse {
+            process_id: 13915,
+            channel: "room".into(),
+            payload: "hello".into(),
+        };
+        assert_eq!(message, BackendMessage::NotificationResponse(expected));
+    }
+}

@@ -20,3 +20,20 @@ impl ParameterStatus {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        let message = decode_one(b"S\0\0\0\x19client_encoding\0UTF8\0").unwrap();
+        let expected = ParameterStatus {
+            name: "client_encoding".into(),
+            value: "UTF8".into(),
+        };
+        assert_eq!(message, BackendMessage::ParameterStatus(expected));
+    }
+}

@@ -32,3 +32,24 @@ impl ReadyForQuery {
         Ok(ReadyForQuery { status })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        for (frame, status) in [
+            (b"Z\0\0\0\x05I", TransactionStatus::Idle),
+            (b"Z\0\0\0\x05T", TransactionStatus::InTransaction),
+            (b"Z\0\0\0\x05E", TransactionStatus::Failed),
+        ] {
+            assert_eq!(
+                decode_one(frame).unwrap(),
+                BackendMessage::ReadyForQuery(ReadyForQuery { status })
+            );
+        }
+    }
+}

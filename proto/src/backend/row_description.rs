@@ -53,3 +53,37 @@ impl FieldDescription {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendMessage;
+    use crate::codec::tests::decode_one;
+
+    #[test]
+    fn literal_bytes() {
+        let frame = b"T\0\0\0\x32\0\x02\
+            id\0\0\0\x40\x03\0\x01\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0\
+            name\0\0\0\x40\x03\0\x02\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+        let id = FieldDescription {
+            name: "id".into(),
+            table_oid: 16387,
+            column_attribute: 1,
+            type_oid: 23,
+            type_size: 4,
+            type_modifier: -1,
+            format: Format::Text,
+        };
+        let name = FieldDescription {
+            name: "name".into(),
+            column_attribute: 2,
+            type_oid: 25,
+            type_size: -1,
+            ..id.clone()
+        };
+        let expected = BackendMessage::RowDescription(RowDescription {
+            fields: vec![id, name],
+        });
+        assert_eq!(decode_one(frame).unwrap(), expected);
+    }
+}

@@ -35,3 +35,17 @@ impl fmt::Debug for PasswordMessage {
         f.debug_struct("PasswordMessage").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FrontendMessage;
+    use crate::frontend::tests::encode;
+
+    #[test]
+    fn literal_bytes() {
+        let message = FrontendMessage::Password(PasswordMessage::new("secret"));
+        assert_eq!(encode(&message), b"p\0\0\0\x0bsecret\0");
+        assert_eq!(format!("{message:?}"), "PasswordMessage { .. }");
+    }
+}

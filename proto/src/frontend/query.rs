@@ -10,3 +10,18 @@ pub(super) fn encode(query: &str, dst: &mut BytesMut) -> Result<(), EncodeError>
         body.text("query", query.as_bytes())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::FrontendMessage;
+    use crate::frontend::tests::encode;
+
+    #[test]
+    fn literal_bytes() {
+        assert_eq!(
+            encode(&FrontendMessage::Query("IDENTIFY_SYSTEM".into())),
+            b"Q\0\0\0\x14IDENTIFY_SYSTEM\0"
+        );
+        assert_eq!(encode(&FrontendMessage::Query(String::new())), b"Q\0\0\0\x05\0");
+    }
+}

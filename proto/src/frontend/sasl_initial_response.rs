@@ -33,3 +33,26 @@ impl fmt::Debug for SaslInitialResponse {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FrontendMessage;
+    use crate::frontend::tests::encode;
+
+    #[test]
+    fn literal_bytes() {
+        let message = FrontendMessage::SaslInitialResponse(SaslInitialResponse {
+            mechanism: "SCRAM-SHA-256".into(),
+            response: Bytes::from_static(b"n,,n=,r=rOprNGfwEbeRWgbNEkqO"),
+        });
+        assert_eq!(
+            encode(&message),
+            b"p\0\0\0\x32SCRAM-SHA-256\0\0\0\0\x1cn,,n=,r=rOprNGfwEbeRWgbNEkqO"
+        );
+        assert_eq!(
+            format!("{message:?}"),
+            "SASLInitialResponse { mechanism: \"SCRAM-SHA-256\", .. }"
+        );
+    }
+}

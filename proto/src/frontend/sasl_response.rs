@@ -11,3 +11,17 @@ pub(super) fn encode(payload: &[u8], dst: &mut BytesMut) -> Result<(), EncodeErr
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::FrontendMessage;
+    use crate::frontend::tests::encode;
+    use bytes::Bytes;
+
+    #[test]
+    fn literal_bytes() {
+        let message = FrontendMessage::SaslResponse(Bytes::from_static(b"c=biws,r=abc"));
+        assert_eq!(encode(&message), b"p\0\0\0\x10c=biws,r=abc");
+        assert_eq!(format!("{message:?}"), "SASLResponse(12 bytes)");
+    }
+}

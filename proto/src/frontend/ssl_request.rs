@@ -13,3 +13,17 @@ pub(super) fn encode(dst: &mut BytesMut) -> Result<(), EncodeError> {
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::FrontendMessage;
+    use crate::frontend::tests::encode;
+
+    #[test]
+    fn literal_bytes() {
+        assert_eq!(
+            encode(&FrontendMessage::SslRequest),
+            b"\0\0\0\x08\x04\xd2\x16\x2f"
+        );
+    }
+}

@@ -51,3 +51,28 @@ impl StartupMessage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FrontendMessage;
+    use crate::frontend::tests::encode;
+
+    #[test]
+    fn literal_bytes() {
+        let parameters = [
+            ("user", "postgres"),
+            ("database", "postgres"),
+            ("application_name", "capture"),
+        ];
+        let parameters = parameters
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec();
+        let expected =
+            b"\0\0\0\x42\0\x03\0\0user\0postgres\0database\0postgres\0application_name\0capture\0\0";
+        assert_eq!(
+            encode(&FrontendMessage::Startup(StartupMessage { parameters })),
+            expected
+        );
+    }
+}

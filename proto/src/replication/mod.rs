@@ -51,3 +51,61 @@ impl ReplicationMessage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(copy_data: &[u8]) -> String {
+        ReplicationMessage::decode(Bytes::copy_from_slice(copy_data))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn short_and_overlong_bodies_are_named() {
+        for (copy_data, expected) in [
+            (
+                &b""[..],
+                "replication CopyData is too short: it ends within `kind`",
+            ),
+            (b"s", "replication CopyData is malformed: `kind` cannot be 115"),
+            (b"w", "XLogData is too short: it ends within `wal_start`"),
+            (
+                b"w\0\0\0\0\0\0\0\x01\0",
+                "XLogData is too short: it ends within `wal_end`",
+            ),
+            (
+                b"w\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\0",
+                "XLogData is too short: it ends within `send_time`",
+            ),
+            (b"k\0", "PrimaryKeepalive is too short: it ends within `wal_end`"),
+            (
+                b"k\0\0\0\0\0\0\0\x01\0",
+                "PrimaryKeepalive is too short: it ends within `send_time`",
+            ),
+            (
+                b"k\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01",
+                "PrimaryKeepalive is too short: it ends within `reply_requested`",
+            ),
+            (
+                b"k\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x02",
+                "PrimaryKeepalive is malformed: `reply_requested` cannot be 2",
+            ),
+            (
+                b"k\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x01!",
+                "PrimaryKeepalive is too long: 1 bytes follow its last field",
+            ),
+        ] {
+            assert_eq!(refusal(copy_data), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_never_panics(copy_data: Vec<u8>) {
+            let _ = ReplicationMessage::decode(Bytes::from(copy_data));
+        }
+    }
+}

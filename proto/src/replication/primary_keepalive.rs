@@ -27,3 +27,26 @@ impl PrimaryKeepalive {
         Ok(keepalive)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::ReplicationMessage;
+    use bytes::Bytes;
+
+    #[test]
+    fn literal_bytes() {
+        for (copy_data, reply_requested) in [
+            (b"k\0\0\0\0\x01R\xca\xf0\0\x03\x04\x0b\xd1\xdd\x93\xfa\x00", false),
+            (b"k\0\0\0\0\x01R\xca\xf0\0\x03\x04\x0b\xd1\xdd\x93\xfa\x01", true),
+        ] {
+            let message = ReplicationMessage::decode(Bytes::from_static(copy_data)).unwrap();
+            let expected = PrimaryKeepalive {
+                wal_end: Lsn::new(0x152_CAF0),
+                send_time: PgTimestamp::from_micros(0x0003_040b_d1dd_93fa),
+                reply_requested,
+            };
+            assert_eq!(message, ReplicationMessage::PrimaryKeepalive(expected));
+        }
+    }
+}

@@ -41,3 +41,33 @@ impl From<StandbyStatusUpdate> for FrontendMessage {
         FrontendMessage::CopyData(update.encode())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literal_bytes() {
+        let update = StandbyStatusUpdate {
+            write: Lsn::new(0x152_CAF0),
+            flush: Lsn::new(0x152_BC10),
+            apply: Lsn::new(0x1_0000_0001),
+            client_time: PgTimestamp::from_micros(0x0003_040b_d1dd_93fa),
+            reply_requested: true,
+        };
+        let expected =
+            b"r\0\0\0\0\x01R\xca\xf0\0\0\0\0\x01R\xbc\x10\0\0\0\x01\0\0\0\x01\0\x03\x04\x0b\xd1\xdd\x93\xfa\x01";
+        assert_eq!(update.encode(), &expected[..]);
+        assert_eq!(
+            FrontendMessage::from(update),
+            FrontendMessage::CopyData(update.encode())
+        );
+
+        let quiet = StandbyStatusUpdate {
+            reply_requested: false,
+            ..update
+        };
+        assert_eq!(quiet.encode()[..33], expected[..33]);
+        assert_eq!(quiet.encode()[33], 0);
+    }
+}

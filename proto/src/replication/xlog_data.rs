@@ -43,3 +43,33 @@ impl fmt::Debug for XLogData {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::ReplicationMessage;
+
+    #[test]
+    fn literal_bytes() {
+        let copy_data = Bytes::from_static(
+            b"w\0\0\0\0\x01R\xbc\x10\0\0\0\0\x01R\xbc\x10\0\x03\x04\x0b\xd1\xce@0{\"action\":\"B\"}",
+        );
+        let Ok(ReplicationMessage::XLogData(message)) = ReplicationMessage::decode(copy_data.clone()) else {
+            panic!("not XLogData")
+        };
+        assert_eq!(message.wal_start, Lsn::new(0x152_BC10));
+        assert_eq!(message.wal_end, Lsn::new(0x152_BC10));
+        assert_eq!(message.send_time.as_micros(), 0x0003_040b_d1ce_4030);
+        assert_eq!(message.payload, r#"{"action":"B"}"#);
+        assert_eq!(
+            message.payload.as_ptr(),
+            copy_data[25..].as_ptr(),
+            "the payload is a slice, not a copy"
+        );
+        let shown = format!("{message:?}");
+        assert!(
+            shown.contains("wal_start: 0/152BC10") && shown.contains("payload: 14 bytes"),
+            "{shown}"
+        );
+    }
+}
