@@ -28,6 +28,7 @@ impl Span {
 pub(super) struct Cursor<'a> {
     record: &'a [u8],
     at: usize,
+    groups: usize,
 }
 
 /// An array or object whose elements are being read.
@@ -42,7 +43,11 @@ impl<'a> Cursor<'a> {
         if u32::try_from(record.len()).is_err() {
             return Err(ParseError::new(0, Problem::TooLong));
         }
-        Ok(Self { record, at: 0 })
+        Ok(Self {
+            record,
+            at: 0,
+            groups: 0,
+        })
     }
 
     pub(super) fn position(&self) -> usize {
@@ -144,6 +149,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// How many arrays and objects were entered and not left.
+    pub(super) fn depth(&self) -> usize {
+        self.groups
+    }
+
     /// Enters the object that stands here.
     pub(super) fn enter_object(&mut self, what: &'static str) -> Result<Group, ParseError> {
         self.enter(b'{', b'}', "a comma or the end of an object", what)
@@ -161,15 +171,15 @@ impl<'a> Cursor<'a> {
         separator: &'static str,
         what: &'static str,
     ) -> Result<Group, ParseError> {
-        if self.eat(opening) {
-            Ok(Group {
-                closing,
-                separator,
-                first: true,
-            })
-        } else {
-            Err(self.expected(what))
+        if !self.eat(opening) {
+            return Err(self.expected(what));
         }
+        self.groups += 1;
+        Ok(Group {
+            closing,
+            separator,
+            first: true,
+        })
     }
 
     /// Moves to the next element of an array, or past its end and returns false.
@@ -177,7 +187,8 @@ impl<'a> Cursor<'a> {
         self.skip_white_space();
         let first = std::mem::replace(&mut group.first, false);
         if self.eat(group.closing) {
-            // An end right after a comma is caught below, where the comma is read.
+            // Never behind a comma: a key or value has been read since.
+            self.groups -= 1;
             return Ok(false);
         }
         if !first {

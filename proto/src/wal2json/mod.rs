@@ -44,5 +44,8 @@ pub use columns::{Column, Columns, KeyColumn, KeyColumns};
 pub use error::{ParseError, Problem};
 pub use header::{Header, header};
 pub use json_str::JsonStr;
-pub use limits::{MAX_COLUMNS, MAX_VALUE_DEPTH};
+pub use limits::{MAX_COLUMNS, MAX_DEPTH};
 pub use record::{Parser, Record};
+
+#[cfg(test)]
+mod tests;
