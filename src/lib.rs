@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod demo;
 pub mod endpoint;
 pub mod event;
+pub mod http_server;
 pub mod pipeline;
 pub mod progress;
 pub mod receiver;
