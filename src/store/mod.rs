@@ -1,1 +1,32 @@
-//! The only room that knows sqlx: migrations and one file for each table.
+//! The only room that knows sqlx: what pgstream keeps in PostgreSQL, and what it asks PostgreSQL about itself.
+//!
+//! Two sets of objects, each with its own numbered migrations in `sql/` (see [`migrate`]): the schema log with its
+//! event triggers lives in the *source* database, the subscriptions live in the *store* database, which is usually
+//! the same. Both are in schema `pgstream`.
+//!
+//! - [`connect`]: the pool, and the settings every session of ours is pinned to.
+//! - [`migrate`]: brings a database up to date, and takes everything out of it again.
+//! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
+//! - [`catalog`]: what the source's catalogs say about a table.
+//! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
+//! - [`slots`]: replication slots: look, make, drop.
+//! - [`blockers`]: who else's transaction something waits for.
+//!
+//! Imports only leaf `model` modules of other rooms. Queries are checked by the integration tests, not by sqlx's
+//! macros, which would need a database to build.
+
+pub mod blockers;
+pub mod catalog;
+pub mod connect;
+mod error;
+pub mod migrate;
+pub mod server;
+pub mod slots;
+pub mod subscriptions;
+
+/// A few connections to one database. Other rooms pass it on and never look inside.
+pub use sqlx::PgPool;
+
+pub use connect::connect;
+pub use error::StoreError;
+pub use migrate::{MigrationSet, migrate};

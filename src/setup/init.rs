@@ -1,0 +1,158 @@
+//! `init`: everything pgstream needs, made once.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::error::Waiting;
+use super::preconditions::{self, Wanted};
+use super::{Precondition, SetupError, slot_name};
+use crate::config::PgUrl;
+use crate::store::{self, MigrationSet, PgPool, StoreError, blockers, server, slots};
+
+/// After this time of waiting, and then again and again, the operator hears who is in the way.
+const NOTICE_AFTER: Duration = Duration::from_secs(5);
+
+/// What to initialise.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// The database whose changes are streamed.
+    pub source: PgUrl,
+    /// The database of the subscriptions; `None` when it is the source.
+    pub store: Option<PgUrl>,
+    /// The name of the replication slot.
+    pub slot: String,
+    /// How long the slot's creation may wait for other transactions.
+    pub timeout: Duration,
+}
+
+/// What [`init`] has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitReport {
+    /// How many migrations the source lacked.
+    pub source_migrations: usize,
+    /// How many migrations the store lacked.
+    pub store_migrations: usize,
+    /// Whether the slot was created; if not, it existed.
+    pub slot_created: bool,
+}
+
+impl InitReport {
+    /// Whether everything was there already.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        *self
+            == Self {
+                source_migrations: 0,
+                store_migrations: 0,
+                slot_created: false,
+            }
+    }
+}
+
+/// Makes what is missing of schema `pgstream` in the source and in the store, and the replication slot.
+///
+/// Everything is checked before anything is changed. Run again it completes what a failed run left undone, and does
+/// nothing when nothing is missing. Dropping the future while the slot is being created leaves no half-built slot.
+///
+/// `notice` gets what the operator should know while the slot's creation waits for other transactions.
+///
+/// # Errors
+/// [`SetupError::Precondition`] and [`SetupError::SlotName`]: nothing has been changed. [`SetupError::SlotTimeout`]:
+/// the databases are migrated, the slot is missing.
+pub async fn init(
+    options: &InitOptions,
+    notice: &mut (dyn FnMut(&str) + Send),
+) -> Result<InitReport, SetupError> {
+    slot_name::validate(&options.slot)?;
+    let source = store::connect(&options.source).await?;
+    let store = match &options.store {
+        Some(url) => store::connect(url).await?,
+        None => source.clone(),
+    };
+    let slot_created = check(&source, &store, &options.slot).await?;
+    let source_migrations = store::migrate(&source, MigrationSet::Source).await?;
+    let store_migrations = store::migrate(&store, MigrationSet::Store).await?;
+    if slot_created {
+        create_slot(&source, &options.slot, options.timeout, notice).await?;
+    }
+    Ok(InitReport {
+        source_migrations,
+        store_migrations,
+        slot_created,
+    })
+}
+
+/// Checks all preconditions, and says whether the slot has to be created.
+async fn check(source: &PgPool, store: &PgPool, slot: &str) -> Result<bool, SetupError> {
+    let server = server::describe(source).await?;
+    let existing = slots::find(source, slot).await?;
+    if let Some(existing) = &existing {
+        preconditions::check_slot(slot, existing, &server.database)?;
+        preconditions::check_slot_usable(slot, existing)?;
+    }
+    let wanted = Wanted {
+        slot: existing.is_none(),
+        objects: store::migrate::pending(source, MigrationSet::Source).await? > 0,
+    };
+    preconditions::check_source(&server, wanted)?;
+    if wanted.objects && !server::may_create_event_triggers(source).await? {
+        return Err(Precondition::EventTriggers {
+            role: server.role,
+            database: server.database,
+        }
+        .into());
+    }
+    if store::migrate::pending(store, MigrationSet::Store).await? > 0 {
+        preconditions::check_store(&server::describe(store).await?)?;
+    }
+    if wanted.slot {
+        slots::try_plugin(source)
+            .await
+            .map_err(|error| plugin_error(error, server.version_num / 10_000))?;
+    }
+    Ok(wanted.slot)
+}
+
+/// What a refused trial of the output plugin means.
+fn plugin_error(error: StoreError, major: i32) -> SetupError {
+    let message = error.message().unwrap_or_default().to_owned();
+    match error.sqlstate() {
+        // undefined_file
+        Some("58P01") => Precondition::PluginMissing { message, major }.into(),
+        Some(_) => Precondition::PluginRefused { message }.into(),
+        None => error.into(),
+    }
+}
+
+async fn create_slot(
+    source: &PgPool,
+    slot: &str,
+    timeout: Duration,
+    notice: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), SetupError> {
+    let creation = slots::create(source, slot, timeout);
+    tokio::pin!(creation);
+    let mut next_notice = Instant::now() + NOTICE_AFTER;
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut creation => break outcome,
+            () = sleep_until(next_notice) => {
+                next_notice += NOTICE_AFTER;
+                // Telling is a courtesy: the creation goes on without it.
+                if let Ok(blockers) = blockers::of_slot_creation(source).await {
+                    notice(&format!("the creation of replication slot {slot} is {}", Waiting(&blockers)));
+                }
+            }
+        }
+    };
+    match outcome {
+        // query_canceled: the limit has passed
+        Err(error) if error.sqlstate() == Some("57014") => Err(SetupError::SlotTimeout {
+            slot: slot.to_owned(),
+            seconds: timeout.as_secs(),
+            blockers: blockers::of_slot_creation(source).await?,
+        }),
+        outcome => Ok(outcome?),
+    }
+}

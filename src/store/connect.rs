@@ -1,0 +1,84 @@
+//! The connection pool, and what every session of ours is pinned to.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use super::StoreError;
+use crate::config::{Host, PgUrl};
+
+/// Sessions of one pool: the store is asked rarely, and a server's connections are scarce.
+const MAX_CONNECTIONS: u32 = 4;
+/// How long a new connection, or a free one of the pool, is waited for.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An unused connection is closed after this time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Settings of our sessions that no role or database setting may change:
+///
+/// - `synchronous_commit=local`: `off` would let us confirm what is not on disk, and `on` would wait for a
+///   synchronous standby, which our own walsender may be taken for.
+/// - `read committed`: a SERIALIZABLE reader of the schema log would make users' DDL fail at COMMIT.
+/// - no time limits of the session's role, which are meant for applications.
+const PINNED: &[(&str, &str)] = &[
+    ("synchronous_commit", "local"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("search_path", "pg_catalog, pg_temp"),
+];
+
+/// Connects to the database of `url` and checks that it answers. The pool makes further connections on demand.
+///
+/// # Errors
+/// [`StoreError::Connect`] or [`StoreError::ConnectTimeout`]. Both name the URL without its password.
+pub async fn connect(url: &PgUrl) -> Result<PgPool, StoreError> {
+    let options = connect_options(url);
+    // The pool would hide why a connection fails behind its time limit, so the first is made without it.
+    check(url, &options).await?;
+    Ok(PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .connect_lazy_with(options))
+}
+
+async fn check(url: &PgUrl, options: &PgConnectOptions) -> Result<(), StoreError> {
+    let limit = url.connect_timeout.unwrap_or(ACQUIRE_TIMEOUT);
+    match tokio::time::timeout(limit, PgConnection::connect_with(options)).await {
+        Ok(Ok(session)) => {
+            // It answered, which is all that was asked: a farewell that fails changes nothing.
+            let _ = session.close().await;
+            Ok(())
+        }
+        Ok(Err(source)) => Err(StoreError::Connect {
+            target: url.to_string(),
+            source,
+        }),
+        Err(_) => Err(StoreError::ConnectTimeout {
+            target: url.to_string(),
+            seconds: limit.as_secs(),
+        }),
+    }
+}
+
+/// sqlx's options, filled field by field: its own URL parser ignores what it does not know, and its defaults come
+/// from `PG*` variables that mean nothing to the replication connection. So every field is set.
+fn connect_options(url: &PgUrl) -> PgConnectOptions {
+    let options = PgConnectOptions::new_without_pgpass();
+    let options = match &url.host {
+        Host::Tcp(host) => options.host(host),
+        Host::Unix(folder) => options.socket(folder),
+    };
+    options
+        .port(url.port)
+        .username(&url.user)
+        .password(url.password.as_ref().map_or("", |password| password.expose()))
+        .database(&url.dbname)
+        .ssl_mode(PgSslMode::Disable)
+        .application_name(url.application_name.as_deref().unwrap_or("pgstream"))
+        .options(PINNED.iter().copied())
+}

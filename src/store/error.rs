@@ -1,0 +1,104 @@
+//! What can go wrong between us and a database.
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
+
+use super::MigrationSet;
+use crate::subscription::SubscriptionError;
+
+/// A failure of the store. The server's own words are in its [`source`](std::error::Error::source).
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection could be made.
+    #[error("cannot connect to {target}: check that the server is running and that the URL is right")]
+    Connect {
+        /// The URL, password masked.
+        target: String,
+        /// Why not.
+        source: sqlx::Error,
+    },
+    /// No connection was made in time.
+    #[error("cannot connect to {target}: no answer within {seconds} s; check host, port and firewalls")]
+    ConnectTimeout {
+        /// The URL, password masked.
+        target: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A statement failed.
+    #[error("cannot {action}")]
+    Query {
+        /// What was being done, as it reads after "cannot".
+        action: &'static str,
+        /// What the server or the connection said.
+        source: sqlx::Error,
+    },
+    /// The migrations of one set could not be applied.
+    #[error("cannot migrate the {set} objects of schema pgstream")]
+    Migrate {
+        /// Which set.
+        set: MigrationSet,
+        /// What went wrong.
+        source: MigrateError,
+    },
+    /// The database was migrated by another release.
+    #[error(
+        "the {set} objects of schema pgstream were made by a release that is not this one (migration {version} is \
+         unknown or differs): use the release that made them, or tear-down and init again"
+    )]
+    OtherRelease {
+        /// Which set.
+        set: MigrationSet,
+        /// The first migration that differs.
+        version: i64,
+    },
+    /// A row of `pgstream.webhook_subscriptions` holds what no subscription can.
+    #[error(
+        "pgstream.webhook_subscriptions has a row that is no subscription (url {url:?}): correct or delete the row"
+    )]
+    Subscription {
+        /// The row's URL.
+        url: String,
+        /// What is wrong with it.
+        source: SubscriptionError,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: a failed statement, and what it was for.
+    pub(super) fn query(action: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Query { action, source }
+    }
+
+    /// The SQLSTATE, where the server refused.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.database_error().map(PgDatabaseError::code)
+    }
+
+    /// The server's own words, where the server refused.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.database_error().map(PgDatabaseError::message)
+    }
+
+    /// The server's DETAIL, where it gave one.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.database_error().and_then(PgDatabaseError::detail)
+    }
+
+    fn database_error(&self) -> Option<&PgDatabaseError> {
+        let error = match self {
+            Self::Connect { source, .. } | Self::Query { source, .. } => source,
+            Self::Migrate { source, .. } => match source {
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+                _ => return None,
+            },
+            Self::ConnectTimeout { .. } | Self::OtherRelease { .. } | Self::Subscription { .. } => {
+                return None;
+            }
+        };
+        error.as_database_error()?.try_downcast_ref()
+    }
+}

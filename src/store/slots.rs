@@ -1,0 +1,125 @@
+//! Replication slots: look, try, make, drop.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, FromRow, PgConnection, PgPool, Row};
+
+use super::StoreError;
+
+/// The output plugin of our slots.
+pub const PLUGIN: &str = "wal2json";
+
+/// How long a trial slot may take. The server loads the plugin before it begins to wait for transactions, so a trial
+/// that takes longer has succeeded in what it is for.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A slot, as `pg_replication_slots` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its output plugin; a physical slot has none.
+    pub plugin: Option<String>,
+    /// The database it decodes; a physical slot has none.
+    pub database: Option<String>,
+    /// The process that uses it at the moment.
+    pub active_pid: Option<i32>,
+    /// `lost` when the server has removed WAL that the slot still needed.
+    pub wal_status: Option<String>,
+}
+
+impl FromRow<'_, PgRow> for Slot {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            plugin: row.try_get("plugin")?,
+            database: row.try_get("database")?,
+            active_pid: row.try_get("active_pid")?,
+            wal_status: row.try_get("wal_status")?,
+        })
+    }
+}
+
+/// The slot of this name, in whatever database it is.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn find(pool: &PgPool, name: &str) -> Result<Option<Slot>, StoreError> {
+    sqlx::query_as(
+        "SELECT plugin::text, database::text, active_pid, wal_status FROM pg_replication_slots WHERE slot_name = $1",
+    )
+    .bind(name)
+    .fetch_optional(pool)
+    .await
+    .map_err(StoreError::query("look up the replication slot"))
+}
+
+/// Finds out whether a slot of our plugin can be made, by making a temporary one that ends with its session.
+///
+/// # Errors
+/// [`StoreError::Query`] with the SQLSTATE of whatever forbids it.
+pub async fn try_plugin(pool: &PgPool) -> Result<(), StoreError> {
+    let name = format!("pgstream_trial_{:08x}", fastrand::u32(..));
+    match create_in_own_session(pool, &name, true, TRIAL_TIMEOUT).await {
+        Err(error) if error.sqlstate() == Some("57014") => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Makes a slot. The server waits for every transaction that is open at that time, prepared ones included; after
+/// `limit` it gives up and removes the half-built slot. It does the same when our end of the connection is gone, so
+/// that a program that is killed, or drops this future, leaves nothing behind.
+///
+/// # Errors
+/// [`StoreError::Query`]; SQLSTATE `57014` means that `limit` has passed.
+pub async fn create(pool: &PgPool, name: &str, limit: Duration) -> Result<(), StoreError> {
+    create_in_own_session(pool, name, false, limit).await
+}
+
+async fn create_in_own_session(
+    pool: &PgPool,
+    name: &str,
+    temporary: bool,
+    limit: Duration,
+) -> Result<(), StoreError> {
+    const ACTION: &str = "create the replication slot";
+    let mut session = pool.acquire().await.map_err(StoreError::query(ACTION))?.detach();
+    // Zero would mean no limit.
+    let limit = limit.as_millis().clamp(1, i32::MAX as u128);
+    set(&mut session, "statement_timeout", &limit.to_string())
+        .await
+        .map_err(StoreError::query(ACTION))?;
+    // Not every platform can look whether a client is still there; there, the limit alone has to do.
+    let _ = set(&mut session, "client_connection_check_interval", "500ms").await;
+    let outcome = sqlx::query("SELECT FROM pg_create_logical_replication_slot($1, $2, $3)")
+        .bind(name)
+        .bind(PLUGIN)
+        .bind(temporary)
+        .execute(&mut session)
+        .await
+        .map_err(StoreError::query(ACTION));
+    // The outcome is known already: how the session ends adds nothing.
+    let _ = session.close().await;
+    outcome?;
+    Ok(())
+}
+
+/// Drops a slot that nobody uses.
+///
+/// # Errors
+/// [`StoreError::Query`]; SQLSTATE `55006` means that it is in use, `42704` that there is none.
+pub async fn drop(pool: &PgPool, name: &str) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_drop_replication_slot($1)")
+        .bind(name)
+        .execute(pool)
+        .await
+        .map_err(StoreError::query("drop the replication slot"))?;
+    Ok(())
+}
+
+async fn set(session: &mut PgConnection, name: &str, value: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config($1, $2, false)")
+        .bind(name)
+        .bind(value)
+        .execute(session)
+        .await?;
+    Ok(())
+}
