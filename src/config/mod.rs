@@ -3,15 +3,23 @@
 //! Owns: which keys there are ([`keys`]), where a value may come from, and what a valid one is. Everything behind
 //! this room takes typed values and never reads the environment. Must not know: what the values are used for.
 
+mod env_file;
+mod error;
+pub mod keys;
+mod load;
 mod pg_url;
 mod secret;
+mod sources;
 pub mod suggest;
+mod value;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use error::{ConfigError, Origin, Problem};
 pub use pg_url::{DEFAULT_PORT, Host, PgUrl, PgUrlError, SslMode};
 pub use secret::Secret;
+pub use sources::{FlagValue, Sources};
 
 /// Everything `pgstream run` needs to know, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +36,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The deliveries to webhooks.
     pub notifier: NotifierConfig,
+    /// What is probably a mistake and does no harm, for the log: unknown `PGSTREAM_*` environment variables.
+    pub warnings: Vec<String>,
 }
 
 /// How subscriptions are held in memory.

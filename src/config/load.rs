@@ -1,0 +1,325 @@
+//! From the sources to a [`Config`], with every problem found on the way.
+
+use super::error::{ConfigError, Origin, Problem};
+use super::keys::{self, Key, State};
+use super::sources::{Layers, Sources};
+use super::value;
+use super::{CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig};
+
+impl Config {
+    /// Reads and validates the whole configuration: flags win over the environment, and that over the file.
+    ///
+    /// # Errors
+    ///
+    /// Holds all problems of all sources, so that one run is enough to see them.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut reader = Reader {
+            layers: Layers::read(sources),
+        };
+        let source = reader.source();
+        let store = reader.url(&keys::STORE_URL);
+        let slot = reader.optional(&keys::SLOT_NAME, value::slot_name);
+        let cache = reader.cache();
+        let server = reader.server();
+        let notifier = reader.notifier();
+
+        let Layers {
+            problems, warnings, ..
+        } = reader.layers;
+        match (source, cache, server, notifier) {
+            (Some(source), Some(cache), Some(server), Some(notifier)) if problems.is_empty() => Ok(Self {
+                slot: slot.unwrap_or_else(|| value::default_slot_name(&source.dbname)),
+                store: store.unwrap_or_else(|| source.clone()),
+                source,
+                cache,
+                server,
+                notifier,
+                warnings,
+            }),
+            _ => Err(ConfigError { problems }),
+        }
+    }
+}
+
+/// Takes values out of the layers. `None` means that a problem was noted, or that an optional key was not set.
+struct Reader {
+    layers: Layers,
+}
+
+impl Reader {
+    fn source(&mut self) -> Option<PgUrl> {
+        if self.layers.get(&keys::LISTENER_URL).is_none() {
+            self.problem(
+                Origin::Unset(keys::LISTENER_URL.name),
+                "is not set: pass --pgurl, or set it in the environment or in the file of -c/--config, for example to postgres://user:password@localhost:5432/dbname",
+            );
+        }
+        self.url(&keys::LISTENER_URL)
+    }
+
+    fn cache(&mut self) -> Option<CacheConfig> {
+        let enabled = self.value(&keys::CACHE_ENABLED, value::boolean);
+        let refresh_interval = self.value(&keys::CACHE_REFRESH_INTERVAL, value::duration);
+        Some(CacheConfig {
+            enabled: enabled?,
+            refresh_interval: refresh_interval?,
+        })
+    }
+
+    fn server(&mut self) -> Option<ServerConfig> {
+        let address = self.value(&keys::SERVER_ADDRESS, value::listen_address);
+        let read_timeout = self.value(&keys::SERVER_READ_TIMEOUT, value::duration);
+        let write_timeout = self.value(&keys::SERVER_WRITE_TIMEOUT, value::duration);
+        Some(ServerConfig {
+            address: address?,
+            read_timeout: read_timeout?,
+            write_timeout: write_timeout?,
+        })
+    }
+
+    fn notifier(&mut self) -> Option<NotifierConfig> {
+        let max_queue_bytes = self.value(&keys::MAX_QUEUE_BYTES, value::size);
+        let worker_count = self.value(&keys::WORKER_COUNT, value::worker_count);
+        let client_timeout = self.value(&keys::CLIENT_TIMEOUT, value::duration);
+        let backoff_initial = self.value(&keys::BACKOFF_INITIAL_INTERVAL, value::duration);
+        let backoff_max = self.value(&keys::BACKOFF_MAX_INTERVAL, value::duration);
+        if backoff_initial
+            .zip(backoff_max)
+            .is_some_and(|(initial, max)| initial > max)
+        {
+            let key = &keys::BACKOFF_INITIAL_INTERVAL;
+            let origin = self
+                .layers
+                .get(key)
+                .map_or(Origin::Unset(key.name), |found| found.origin.clone());
+            self.problem(
+                origin,
+                format!(
+                    "is longer than {}: make one fit the other",
+                    keys::BACKOFF_MAX_INTERVAL.name
+                ),
+            );
+        }
+        Some(NotifierConfig {
+            max_queue_bytes: max_queue_bytes?,
+            worker_count: worker_count?,
+            client_timeout: client_timeout?,
+            backoff_initial: backoff_initial?,
+            backoff_max: backoff_max?,
+        })
+    }
+
+    fn url(&mut self, key: &Key) -> Option<PgUrl> {
+        self.optional(key, |text| PgUrl::parse(text).map_err(|error| error.to_string()))
+    }
+
+    /// A key that has a default in the table; the default is read as if it had been set.
+    fn value<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        if self.layers.get(key).is_some() {
+            return self.optional(key, parse);
+        }
+        match key.state {
+            State::Default(text) => parse(text)
+                .map_err(|error| self.problem(Origin::Unset(key.name), error))
+                .ok(),
+            State::Required | State::Derived(_) | State::NotYet(_) => None,
+        }
+    }
+
+    fn optional<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let found = self.layers.get(key)?.clone();
+        parse(&found.value)
+            .map_err(|error| self.problem(found.origin, error))
+            .ok()
+    }
+
+    fn problem(&mut self, origin: Origin, text: impl Into<String>) {
+        self.layers.problems.push(Problem::new(origin, text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{FlagValue, Host};
+
+    const URL: &str = "postgres://postgres:postgres@localhost:5432?sslmode=disable";
+
+    fn environment(pairs: &[(&str, &str)]) -> Sources {
+        let environment = pairs
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        Sources {
+            environment,
+            ..Sources::default()
+        }
+    }
+
+    fn file(text: &str) -> (tempfile::NamedTempFile, Sources) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let sources = Sources {
+            file: Some(file.path().to_owned()),
+            ..Sources::default()
+        };
+        (file, sources)
+    }
+
+    #[test]
+    fn defaults_fill_in_all_but_the_url() {
+        let config = Config::load(&environment(&[(keys::LISTENER_URL.name, URL)])).unwrap();
+        assert_eq!(config.source.host, Host::Tcp("localhost".to_owned()));
+        assert_eq!(config.store, config.source);
+        assert_eq!(config.slot, "pgstream_postgres_slot");
+        assert_eq!(
+            config.cache,
+            CacheConfig {
+                enabled: false,
+                refresh_interval: Duration::from_secs(60)
+            }
+        );
+        assert_eq!(
+            config.server,
+            ServerConfig {
+                address: "127.0.0.1:9900".parse().unwrap(),
+                read_timeout: Duration::from_secs(5),
+                write_timeout: Duration::from_secs(10),
+            }
+        );
+        assert_eq!(
+            config.notifier,
+            NotifierConfig {
+                max_queue_bytes: 104_857_600,
+                worker_count: 256,
+                client_timeout: Duration::from_secs(10),
+                backoff_initial: Duration::from_secs(1),
+                backoff_max: Duration::from_secs(30),
+            }
+        );
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let slot = keys::SLOT_NAME.name;
+        let (_file, mut sources) = file(&format!(
+            "{}=\"{URL}\"\n{slot}=from_file\n{}=30s\n",
+            keys::LISTENER_URL.name,
+            keys::CACHE_REFRESH_INTERVAL.name
+        ));
+        assert_eq!(Config::load(&sources).unwrap().slot, "from_file");
+        sources.environment = vec![(slot.into(), "from_environment".into())];
+        assert_eq!(Config::load(&sources).unwrap().slot, "from_environment");
+        let value = "from_flag".to_owned();
+        sources.flags = vec![FlagValue {
+            flag: "--replication-slot",
+            key: &keys::SLOT_NAME,
+            value,
+        }];
+        let config = Config::load(&sources).unwrap();
+        assert_eq!(config.slot, "from_flag");
+        assert_eq!(config.cache.refresh_interval, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn all_problems_are_reported_together_with_their_origins() {
+        let (_file, mut sources) = file(
+            "PGSTREAM_POSTGRES_LISTENER_URI=postgres://u:secret@h/d\n\
+             PGSTREAM_POSTGRES_SNAPSHOT_TABLES='*'\n\
+             PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=many\n\
+             PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=2\n\
+             SOMETHING_ELSE=1\n",
+        );
+        sources.environment = vec![
+            (
+                keys::STORE_URL.name.into(),
+                "postgres://u:secret@h/d?sslmode=require".into(),
+            ),
+            (keys::BACKOFF_INITIAL_INTERVAL.name.into(), "1m".into()),
+            (keys::SERVER_ADDRESS.name.into(), "".into()),
+        ];
+        let value = "No".to_owned();
+        sources.flags = vec![FlagValue {
+            flag: "--replication-slot",
+            key: &keys::SLOT_NAME,
+            value,
+        }];
+
+        let error = Config::load(&sources).unwrap_err();
+        let path = sources.file.unwrap();
+        let path = path.display();
+        let expected = [
+            &format!(
+                "{path}: PGSTREAM_POSTGRES_LISTENER_URI: is not a known key: did you mean PGSTREAM_POSTGRES_LISTENER_URL?"
+            ),
+            &format!("{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: is set twice"),
+            &format!("{path}: PGSTREAM_POSTGRES_SNAPSHOT_TABLES: the initial snapshot is not available yet"),
+            "PGSTREAM_POSTGRES_LISTENER_URL: is not set: pass --pgurl",
+            "environment variable PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL: sslmode=require needs TLS",
+            "flag --replication-slot: \"No\" is not a slot name",
+            &format!(
+                "{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: \"many\" is not a whole number from 1 to 10000"
+            ),
+            "environment variable PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_INITIAL_INTERVAL: is longer than",
+        ];
+        assert_eq!(error.problems.len(), expected.len(), "{error}");
+        for (problem, expected) in error.problems.iter().zip(expected) {
+            assert!(
+                problem.to_string().starts_with(expected),
+                "{problem}\nshould begin with\n{expected}"
+            );
+        }
+        let text = error.to_string();
+        assert!(
+            text.starts_with("invalid configuration, 8 problems:\n  - "),
+            "{text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn each_key_of_a_later_feature_is_refused() {
+        for key in keys::KEYS
+            .iter()
+            .filter(|key| matches!(key.state, State::NotYet(_)))
+        {
+            let set =
+                |value| Config::load(&environment(&[(keys::LISTENER_URL.name, URL), (key.name, value)]));
+            let error = set("anything").unwrap_err().to_string();
+            assert!(
+                error.contains(key.name) && error.contains("not available yet"),
+                "{error}"
+            );
+            assert!(set("").is_ok(), "{}: an empty value is not set", key.name);
+        }
+    }
+
+    #[test]
+    fn unknown_variables_of_the_environment_are_warnings() {
+        let sources = environment(&[
+            (keys::LISTENER_URL.name, URL),
+            ("PGSTREAM_WEBHOOK_WORKER_COUNT", "2"),
+        ]);
+        let warnings = Config::load(&sources).unwrap().warnings;
+        let [warning] = warnings.as_slice() else {
+            panic!("{warnings:?}")
+        };
+        assert!(
+            warning.starts_with(
+                "environment variable PGSTREAM_WEBHOOK_WORKER_COUNT: is not a known key: did you mean "
+            ),
+            "{warning}"
+        );
+    }
+
+    #[test]
+    fn debug_output_never_holds_a_password() {
+        let url = "postgres://u:secret@h/d?sslmode=disable";
+        let config = Config::load(&environment(&[(keys::LISTENER_URL.name, url)])).unwrap();
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,228 @@
+//! What a valid value of each kind is. Errors are text that says what to write instead.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// The longest duration that can be set. Keeps sums with the clock far from their limits.
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The largest queue that can be set.
+const MAX_SIZE: ByteSize = ByteSize::tib(1);
+
+/// The most exchanges at one time: each holds a thread and a connection.
+const MAX_WORKERS: usize = 10_000;
+
+/// The longest name PostgreSQL gives to a slot (`NAMEDATALEN` - 1).
+const MAX_SLOT_NAME: usize = 63;
+
+/// A positive duration: `60s`, `1m30s`, `500ms`, or a bare number of seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| format!("{text:?} is not a duration: write for example 60s, 1m30s or 500ms"))?,
+    };
+    if duration.is_zero() {
+        return Err("must be longer than zero: write for example 60s".to_owned());
+    }
+    if duration > MAX_DURATION {
+        return Err(format!("{text:?} is longer than 24h: write a shorter one"));
+    }
+    Ok(duration)
+}
+
+/// A positive number of bytes: `100MiB`, `1.5GB`, or a bare number.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a size: write for example 100MiB, or a number of bytes"))?;
+    if size.as_u64() == 0 {
+        return Err("must be larger than zero: write for example 100MiB".to_owned());
+    }
+    if size > MAX_SIZE {
+        return Err(format!("{text:?} is larger than 1TiB: write a smaller one"));
+    }
+    Ok(size.as_u64())
+}
+
+/// How many exchanges may be under way at one time.
+pub(super) fn worker_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
+        _ => Err(format!("{text:?} is not a whole number from 1 to {MAX_WORKERS}")),
+    }
+}
+
+/// `true` or `false`, also as 1/0, yes/no and on/off.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" | "yes" | "on" => Ok(true),
+        "false" | "f" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!(
+            "{text:?} is neither true nor false: write one of the two"
+        )),
+    }
+}
+
+/// An address to listen on. Names are not looked up, apart from `localhost`; no host means every IPv4 interface.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let everywhere = text.strip_prefix(':').map(|port| (Ipv4Addr::UNSPECIFIED, port));
+    let here = text
+        .strip_prefix("localhost:")
+        .map(|port| (Ipv4Addr::LOCALHOST, port));
+    let address = match everywhere.or(here) {
+        Some((ip, port)) => port.parse().ok().map(|port: u16| SocketAddr::from((ip, port))),
+        None => text.parse().ok(),
+    };
+    address.ok_or_else(|| {
+        format!("{text:?} is not an address with a port: write for example 127.0.0.1:9900, [::1]:9900, or :9900 for every interface")
+    })
+}
+
+/// A slot name as PostgreSQL allows it.
+pub(super) fn slot_name(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if text.is_empty() || text.len() > MAX_SLOT_NAME || !text.bytes().all(allowed) {
+        return Err(format!(
+            "{text:?} is not a slot name: PostgreSQL allows 1 to {MAX_SLOT_NAME} lower-case letters (a-z), digits and underscores"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The slot name for a database that was given none: `pgstream_<dbname>_slot`, made valid.
+pub(super) fn default_slot_name(dbname: &str) -> String {
+    const BEFORE: &str = "pgstream_";
+    const BEHIND: &str = "_slot";
+    let middle: String = dbname
+        .chars()
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(MAX_SLOT_NAME - BEFORE.len() - BEHIND.len())
+        .collect();
+    format!("{BEFORE}{middle}{BEHIND}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("60s", Some(60_000)),
+            ("60", Some(60_000)),
+            ("1m30s", Some(90_000)),
+            ("1h2m3s", Some(3_723_000)),
+            ("500ms", Some(500)),
+            ("1 min 30 sec", Some(90_000)),
+            ("24h", Some(86_400_000)),
+            ("0", None),
+            ("0s", None),
+            ("-5s", None),
+            ("soon", None),
+            ("60 parsecs", None),
+            ("25h", None),
+            ("99999999999999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(duration(text).ok().map(|d| d.as_millis()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("100MiB", Some(104_857_600)),
+            ("100 MB", Some(100_000_000)),
+            ("1024", Some(1024)),
+            ("1.5KiB", Some(1536)),
+            ("1TiB", Some(1 << 40)),
+            ("0", None),
+            ("-1", None),
+            ("much", None),
+            ("9999EiB", None),
+        ] {
+            assert_eq!(size(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn worker_counts() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("10000", Some(10_000)),
+            ("0", None),
+            ("10001", None),
+            ("-1", None),
+            ("x", None),
+        ] {
+            assert_eq!(worker_count(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn booleans() {
+        for (text, expected) in [
+            ("true", Some(true)),
+            ("TRUE", Some(true)),
+            ("0", Some(false)),
+            ("off", Some(false)),
+            ("ja", None),
+        ] {
+            assert_eq!(boolean(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn listen_addresses() {
+        for (text, expected) in [
+            (":9900", Some("0.0.0.0:9900")),
+            ("localhost:9900", Some("127.0.0.1:9900")),
+            ("127.0.0.1:0", Some("127.0.0.1:0")),
+            ("[::1]:9900", Some("[::1]:9900")),
+            ("9900", None),
+            ("127.0.0.1", None),
+            ("example.org:80", None),
+            (":99999", None),
+        ] {
+            assert_eq!(
+                listen_address(text).ok().map(|a| a.to_string()).as_deref(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn slot_names() {
+        assert_eq!(
+            slot_name("pgstream_tutorial_slot").as_deref(),
+            Ok("pgstream_tutorial_slot")
+        );
+        for text in ["", "Slot", "my-slot", "sløt", &"x".repeat(64)] {
+            let error = slot_name(text).unwrap_err();
+            assert!(error.contains("lower-case letters"), "{error}");
+        }
+        assert_eq!(default_slot_name("postgres"), "pgstream_postgres_slot");
+        assert_eq!(default_slot_name("My-Shop"), "pgstream_my_shop_slot");
+    }
+
+    proptest! {
+        #[test]
+        fn the_default_slot_name_of_any_database_is_valid(dbname in ".*") {
+            let name = default_slot_name(&dbname);
+            prop_assert_eq!(slot_name(&name), Ok(name.clone()));
+        }
+    }
+}
