@@ -1,0 +1,88 @@
+//! The program's arguments as a whole: global options and the commands.
+
+use std::ffi::OsString;
+
+use argh::{ArgsInfo, EarlyExit, FromArgs};
+
+use super::Early;
+use super::argv::{self, UsageError};
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::listen::ListenCommand;
+use super::version::VersionCommand;
+use crate::telemetry::{self, LogFormat, LogLevel, LogOptions};
+
+/// Streams the changes of a PostgreSQL database to webhooks.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(
+    example = "pgstream listen",
+    note = "Options may stand before or behind the command, as --option VALUE or --option=VALUE.\n`pgstream COMMAND --help` tells what a command takes.",
+    error_code(1, "the work failed"),
+    error_code(2, "the arguments or the configuration are wrong")
+)]
+pub struct Arguments {
+    /// least important level of the log: trace, debug, info, warn or error; the default is info
+    #[argh(option, default = "LogLevel::default()", arg_name = "level")]
+    log_level: LogLevel,
+    /// what a line of the log looks like: console or json; the default is console
+    #[argh(option, default = "LogFormat::default()", arg_name = "format")]
+    log_format: LogFormat,
+    /// never use colours; without it, terminals get them
+    #[argh(switch)]
+    no_color: bool,
+    #[argh(subcommand)]
+    command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub enum Command {
+    /// Receive webhooks and print them.
+    Listen(ListenCommand),
+    /// Print the version.
+    Version(VersionCommand),
+}
+
+impl Arguments {
+    /// Reads the arguments, in any of the forms that [`argv`] knows.
+    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Early> {
+        let normal = argv::normalise(arguments, &Self::get_args_info()).map_err(Early::Usage)?;
+        let normal: Vec<&str> = normal.iter().map(String::as_str).collect();
+        Self::from_args(&["pgstream"], &normal).map_err(|EarlyExit { output, status }| match status {
+            Ok(()) => Early::Help(output),
+            Err(()) => Early::Usage(UsageError::new(output.trim_end())),
+        })
+    }
+
+    /// Does what was asked.
+    pub(super) fn execute(self) -> Exit {
+        let log_options = LogOptions {
+            level: self.log_level,
+            format: self.log_format,
+            no_color: self.no_color,
+        };
+        let (log, guard) = telemetry::logger(&log_options);
+        let context = Context {
+            log: log.clone(),
+            log_options,
+        };
+        let done = self.command.execute(&context);
+        // The last lines of the log come before the error that explains the end.
+        drop(guard);
+        match done {
+            Ok(()) => Exit::Success,
+            Err(failure) => failure.report(log_options.format, &log),
+        }
+    }
+}
+
+impl Command {
+    fn execute(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Listen(command) => command.execute(context),
+            Self::Version(command) => command.execute(),
+        }
+    }
+}
