@@ -4,6 +4,8 @@
 //! as a socket would, and so includes one copy of every byte into the buffer, the frames that are cut in two, and
 //! the buffer's reuse.
 
+#![expect(missing_docs, reason = "criterion_group! makes a public function without documentation")]
+
 use std::hint::black_box;
 
 use bytes::{BufMut, BytesMut};
