@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::init::InitCommand;
 use super::listen::ListenCommand;
+use super::run::RunCommand;
 use super::tear_down::TearDownCommand;
 use super::version::VersionCommand;
 use crate::telemetry::{self, LogFormat, LogLevel, LogOptions};
@@ -47,6 +48,8 @@ pub enum Command {
     Init(InitCommand),
     /// Remove it.
     TearDown(TearDownCommand),
+    /// Stream changes to the subscribed webhooks.
+    Run(RunCommand),
     /// Receive webhooks and print them.
     Listen(ListenCommand),
     /// Print the version.
@@ -92,6 +95,7 @@ impl Command {
         match self {
             Self::Init(command) => command.execute(context),
             Self::TearDown(command) => command.execute(context),
+            Self::Run(command) => command.execute(context),
             Self::Listen(command) => command.execute(context),
             Self::Version(command) => command.execute(),
         }

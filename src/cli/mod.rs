@@ -12,6 +12,7 @@ mod exit;
 mod failure;
 mod init;
 mod listen;
+mod run;
 mod shutdown;
 mod tear_down;
 mod version;
