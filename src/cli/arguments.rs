@@ -3,20 +3,24 @@
 use std::ffi::OsString;
 
 use argh::{ArgsInfo, EarlyExit, FromArgs};
+use slog::trace;
 
 use super::Early;
 use super::argv::{self, UsageError};
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::init::InitCommand;
 use super::listen::ListenCommand;
+use super::tear_down::TearDownCommand;
 use super::version::VersionCommand;
 use crate::telemetry::{self, LogFormat, LogLevel, LogOptions};
 
 /// Streams the changes of a PostgreSQL database to webhooks.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
 #[argh(
-    example = "pgstream listen",
+    example = "pgstream init --pgurl \"postgres://postgres:postgres@localhost:5432?sslmode=disable\"",
+    example = "pgstream listen --port 9910",
     note = "Options may stand before or behind the command, as --option VALUE or --option=VALUE.\n`pgstream COMMAND --help` tells what a command takes.",
     error_code(1, "the work failed"),
     error_code(2, "the arguments or the configuration are wrong")
@@ -39,6 +43,10 @@ pub struct Arguments {
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 pub enum Command {
+    /// Create what pgstream needs in PostgreSQL.
+    Init(InitCommand),
+    /// Remove it.
+    TearDown(TearDownCommand),
     /// Receive webhooks and print them.
     Listen(ListenCommand),
     /// Print the version.
@@ -64,6 +72,7 @@ impl Arguments {
             no_color: self.no_color,
         };
         let (log, guard) = telemetry::logger(&log_options);
+        trace!(log, "starting"; "version" => env!("CARGO_PKG_VERSION"));
         let context = Context {
             log: log.clone(),
             log_options,
@@ -81,6 +90,8 @@ impl Arguments {
 impl Command {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Init(command) => command.execute(context),
+            Self::TearDown(command) => command.execute(context),
             Self::Listen(command) => command.execute(context),
             Self::Version(command) => command.execute(),
         }

@@ -7,10 +7,13 @@
 mod arguments;
 pub mod argv;
 mod context;
+mod database;
 mod exit;
 mod failure;
+mod init;
 mod listen;
 mod shutdown;
+mod tear_down;
 mod version;
 
 use std::ffi::OsString;

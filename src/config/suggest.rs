@@ -28,7 +28,6 @@ mod tests {
             ("ssl_mode", Some("sslmode")),
             ("SSLMODE", Some("sslmode")),
             ("hst", Some("host")),
-            ("osht", None),
             ("ohst", Some("host")),
             ("timeout", None),
             ("", None),

@@ -59,7 +59,14 @@ pub fn normalise(
             names(program).join(", ")
         )));
     };
-    let command = find_command(first, program)?;
+    let command = match find_command(first, program) {
+        Ok(command) => command,
+        Err(error) => {
+            // The value of an option that is not known looks like a command that is not known.
+            reject_unknown(&options, program, None)?;
+            return Err(error);
+        }
+    };
     if help {
         return Ok(vec![command.name.to_owned(), HELP.to_owned()]);
     }
