@@ -51,9 +51,9 @@ AS $$
 $$;
 
 -- Shaped like an xid: the constant prefix, then the OID in the last 40 bits, which are written digit by digit
--- because this runs once for each table of a schema and command.
+-- because this runs once for each table of a schema and command (and not STRICT, so that it can be inlined).
 CREATE FUNCTION pgstream.table_id(relation oid) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     SELECT pgstream.table_id_prefix()
         || pg_catalog.substr('0123456789abcdefghijklmnopqrstuv', 1 + (((relation::bigint << 4) >> 35) & 31)::integer, 1)

@@ -1,1 +1,9 @@
-//! A URL and how to talk to it: model and registry.
+//! A URL and how to talk to it. A *subscription* says what an endpoint gets; this room says how.
+//!
+//! Knows nothing of events, queues or sockets.
+
+mod model;
+mod registry;
+
+pub use model::{EndpointSettings, Order};
+pub use registry::Registry;

@@ -1,1 +1,13 @@
-//! The change as it is delivered: model, delivery id, payload encoding.
+//! The change as we deliver it: its model, its stable id, its place in the order, its payload.
+//!
+//! Knows the records of wal2json and the bytes of a webhook's body; nothing of endpoints, matching or sockets.
+
+mod delivery_id;
+mod model;
+mod order;
+mod payload;
+
+pub use delivery_id::{Occurrences, Source, table_hash};
+pub use model::{Delivery, Event};
+pub use order::{KeySet, LaneKey, LaneKeys, Place, TableKey, place};
+pub use payload::{encode, encoded_len_bound};

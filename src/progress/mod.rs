@@ -1,1 +1,10 @@
-//! What is settled, and how many bytes are in flight. Pure.
+//! What is settled, and how many bytes are in flight.
+//!
+//! Pure: no clock, no I/O. [`Ledger`] decides which LSN may be confirmed to PostgreSQL, [`Budget`] how much may be
+//! held in memory. Settle tokens go to `delivery`, the confirmed LSN to `replication`; neither knows the other.
+
+mod budget;
+mod ledger;
+
+pub use budget::{Budget, Share};
+pub use ledger::{Ledger, SettleToken, Transaction};

@@ -1,1 +1,31 @@
 //! The replication connection: records out, confirmed LSN in.
+//!
+//! One task owns the socket: it reads frames, hands records to the [`Intake`], answers keepalives and reports what is
+//! confirmed. This room knows the protocol and the slot; it knows nothing of matching, payloads or endpoints, and
+//! never imports `delivery`: between them are `pipeline`, which implements [`Intake`], and `progress`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `socket`, `authenticate`, `connect` | from a URL to a session |
+//! | `query` | simple queries on that session |
+//! | `session` | who the source is, what the slot is, START_REPLICATION |
+//! | `stream` | the loop: frames, feedback, the orderly end |
+//! | `feedback` | when a status update is due (pure) |
+//! | `notices` | warnings that the server sends inside the stream |
+
+mod authenticate;
+mod connect;
+mod error;
+mod feedback;
+mod intake;
+mod notices;
+mod query;
+mod session;
+mod socket;
+mod stream;
+
+pub use connect::Connection;
+pub use error::{ReplicationError, ServerError};
+pub use intake::Intake;
+pub use session::{Identity, Session, SessionOptions};
+pub use stream::{StreamError, stream};

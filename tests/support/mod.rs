@@ -1,3 +1,3 @@
 //! What the suites share: the throwaway cluster, the scripted receiver, the program under test.
 
-pub mod receiver;
+pub(crate) mod receiver;

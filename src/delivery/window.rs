@@ -1,0 +1,69 @@
+//! How many requests an endpoint may have in flight: its window. Pure.
+
+/// Starts small, grows with success, shrinks on timeouts, up to the endpoint's in-flight limit.
+///
+/// So an endpoint that hangs from the start holds a few workers, not its whole limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    size: usize,
+    limit: usize,
+}
+
+/// The window of an endpoint that nothing is known of yet.
+const START: usize = 4;
+
+impl Window {
+    /// The window of an endpoint with this in-flight limit.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        let limit = limit.max(1);
+        Self {
+            size: START.min(limit),
+            limit,
+        }
+    }
+
+    /// How many requests may be in flight now: at least one.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// A request was answered: one more may be in flight, which doubles the window with each full round of answers.
+    pub fn answered(&mut self) {
+        self.size = (self.size + 1).min(self.limit);
+    }
+
+    /// A request timed out: half as many may be in flight.
+    pub fn timed_out(&mut self) {
+        self.size = (self.size / 2).max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_to_the_limit_and_shrinks_to_one() {
+        let mut window = Window::new(64);
+        assert_eq!(window.size(), 4);
+        for _ in 0..100 {
+            window.answered();
+        }
+        assert_eq!(window.size(), 64);
+        let sizes: Vec<usize> = std::iter::repeat_with(|| {
+            window.timed_out();
+            window.size()
+        })
+        .take(8)
+        .collect();
+        assert_eq!(sizes, [32, 16, 8, 4, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn never_exceeds_a_small_limit() {
+        assert_eq!(Window::new(1).size(), 1);
+        assert_eq!(Window::new(0).size(), 1);
+    }
+}

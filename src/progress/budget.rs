@@ -1,0 +1,154 @@
+//! The byte budget: how much may be held in memory for deliveries.
+//!
+//! # The invariant
+//!
+//! The shares that exist add up to at most the limit, except that one share larger than the limit may exist alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// Bytes that may be in flight. One task takes shares from it; anyone may give them back by dropping them.
+#[derive(Debug)]
+pub struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    /// What the taker waits for, or 0 if it does not wait.
+    wanted: AtomicU64,
+    freed: Notify,
+}
+
+/// A part of the budget, given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    /// The bytes in use.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// Takes `bytes`, or nothing if they do not fit. More than the whole limit fits while nothing else is in use.
+    #[must_use]
+    pub fn try_take(self: &Arc<Self>, bytes: u64) -> Option<Share> {
+        if !self.fits(bytes) {
+            return None;
+        }
+        // There is one taker, so what fitted a moment ago still fits: others only give back.
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        Some(Share {
+            budget: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    /// Waits until `bytes` fit and a slice of the budget beside them is free, so that a reader at the limit reads on
+    /// in strides instead of one event at a time. Safe to cancel and call again.
+    pub async fn room_for(&self, bytes: u64) {
+        loop {
+            // Announced before looking: a share given back in between either is seen here or sees this.
+            self.wanted.store(bytes.max(1), Ordering::SeqCst);
+            if self.has_stride_for(bytes) {
+                self.wanted.store(0, Ordering::SeqCst);
+                return;
+            }
+            self.freed.notified().await;
+        }
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        let used = self.used();
+        used == 0 || used.saturating_add(bytes) <= self.limit
+    }
+
+    fn has_stride_for(&self, bytes: u64) -> bool {
+        let stride = bytes.max(self.limit / 8);
+        let used = self.used();
+        used == 0 || used.saturating_add(stride) <= self.limit
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        let wanted = self.budget.wanted.load(Ordering::SeqCst);
+        if wanted > 0 && self.budget.has_stride_for(wanted) {
+            self.budget.freed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_share_larger_than_the_limit_goes_through_alone() {
+        let budget = Budget::new(100);
+        let small = budget.try_take(1).unwrap();
+        assert!(budget.try_take(1000).is_none());
+        drop(small);
+        let large = budget.try_take(1000).unwrap();
+        assert!(budget.try_take(1).is_none());
+        drop(large);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_waiter_is_woken_when_a_stride_is_free_and_may_be_cancelled() {
+        let budget = Budget::new(80);
+        let mut shares: Vec<_> = (0..80).map(|_| budget.try_take(1).unwrap()).collect();
+        assert!(budget.room_for(1).now_or_never().is_none());
+        let mut waiting = Box::pin(budget.room_for(1));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        for _ in 0..9 {
+            shares.pop();
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        shares.pop();
+        assert!(waiting.as_mut().now_or_never().is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn never_exceeds_the_limit_but_for_one_alone(
+            steps in proptest::collection::vec(prop_oneof![(0..150_u64).prop_map(Some), Just(None)], 0..100),
+        ) {
+            let budget = Budget::new(100);
+            let mut shares: Vec<(u64, Share)> = Vec::new();
+            for step in steps {
+                match step {
+                    Some(bytes) => {
+                        let sum: u64 = shares.iter().map(|(bytes, _)| bytes).sum();
+                        let taken = budget.try_take(bytes);
+                        prop_assert_eq!(taken.is_some(), sum == 0 || sum + bytes <= 100);
+                        shares.extend(taken.map(|share| (bytes, share)));
+                    }
+                    None => drop(shares.pop()),
+                }
+                let sum: u64 = shares.iter().map(|(bytes, _)| bytes).sum();
+                prop_assert_eq!(budget.used(), sum);
+                prop_assert!(sum <= 100 || shares.iter().filter(|(bytes, _)| *bytes > 0).count() == 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! From a URL to a session that takes replication commands.
+//!
+//! Protocol: [Start-up](https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP) and
+//! [Streaming Replication Protocol](https://www.postgresql.org/docs/current/protocol-replication.html).
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use pgstream_proto::backend::Authentication;
+use pgstream_proto::frontend::StartupMessage;
+use pgstream_proto::{BackendMessage, FrontendMessage, PgCodec, limits};
+use tokio::time::timeout;
+use tokio_util::codec::Framed;
+
+use super::authenticate::authenticate;
+use super::socket::{self, Socket};
+use super::{ReplicationError, ServerError};
+use crate::config::PgUrl;
+
+/// How long connecting may take, where the URL does not say.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Session settings that decide how values are printed, pinned so that no setting of the role or the database can
+/// change a payload. Those of the start-up message win over `ALTER ROLE … SET` and `ALTER DATABASE … SET`.
+///
+/// `search_path` decides whether wal2json prints a type as `mood` or `public.mood`, and `quote_all_identifiers`
+/// whether it prints quotes that it then fails to escape.
+const PINNED: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("search_path", "public"),
+    ("quote_all_identifiers", "off"),
+    ("statement_timeout", "0"),
+];
+
+/// A connection in replication mode.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) framed: Framed<Socket, PgCodec>,
+}
+
+impl Connection {
+    /// Connects and authenticates.
+    pub async fn open(url: &PgUrl) -> Result<Self, ReplicationError> {
+        let within = url.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+        let address = socket::address(url);
+        timeout(within, Self::start_up(url))
+            .await
+            .unwrap_or(Err(ReplicationError::ConnectTimeout { address, within }))
+    }
+
+    async fn start_up(url: &PgUrl) -> Result<Self, ReplicationError> {
+        let socket = socket::open(url)
+            .await
+            .map_err(|source| ReplicationError::Connect {
+                address: socket::address(url),
+                source,
+            })?;
+        let framed = Framed::with_capacity(socket, PgCodec::new(), limits::READ_CHUNK);
+        let mut connection = Self { framed };
+        connection
+            .send(FrontendMessage::Startup(startup_message(url)))
+            .await?;
+        authenticate(&mut connection, url).await?;
+        connection.await_ready().await?;
+        Ok(connection)
+    }
+
+    /// Takes what the server says of itself until it waits for commands.
+    async fn await_ready(&mut self) -> Result<(), ReplicationError> {
+        loop {
+            match self.receive().await? {
+                BackendMessage::ReadyForQuery(_) => return Ok(()),
+                BackendMessage::ParameterStatus(_)
+                | BackendMessage::BackendKeyData(_)
+                | BackendMessage::NegotiateProtocolVersion(_)
+                | BackendMessage::NoticeResponse(_) => {}
+                other => {
+                    return Err(ReplicationError::unexpected(
+                        &other,
+                        "the connection",
+                        "ReadyForQuery",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Sends one message.
+    pub(super) async fn send(&mut self, message: FrontendMessage) -> Result<(), ReplicationError> {
+        Ok(self.framed.send(message).await?)
+    }
+
+    /// The next message.
+    pub(super) async fn receive(&mut self) -> Result<BackendMessage, ReplicationError> {
+        self.framed
+            .next()
+            .await
+            .ok_or(ReplicationError::Closed)?
+            .map_err(ReplicationError::from)
+    }
+
+    /// The next message of the authentication.
+    pub(super) async fn receive_authentication(&mut self) -> Result<Authentication, ReplicationError> {
+        loop {
+            match self.receive().await? {
+                BackendMessage::Authentication(step) => return Ok(step),
+                BackendMessage::NoticeResponse(_) | BackendMessage::NegotiateProtocolVersion(_) => {}
+                BackendMessage::ErrorResponse(fields) => {
+                    return Err(ReplicationError::Server {
+                        what: "the connection".to_owned(),
+                        error: ServerError::from(&fields),
+                    });
+                }
+                other => {
+                    return Err(ReplicationError::unexpected(
+                        &other,
+                        "the connection",
+                        "Authentication",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn startup_message(url: &PgUrl) -> StartupMessage {
+    let application_name = url.application_name.as_deref().unwrap_or("pgstream");
+    let own = [
+        ("user", url.user.as_str()),
+        ("database", url.dbname.as_str()),
+        ("replication", "database"),
+        ("application_name", application_name),
+    ];
+    let parameters = own
+        .iter()
+        .chain(PINNED)
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    StartupMessage {
+        parameters: parameters.collect(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Who the source is, what the slot is, and the start of the stream.
+
+use std::time::Duration;
+
+use pgstream_proto::{BackendMessage, FrontendMessage, Lsn};
+use slog::{Logger, info, warn};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::Connection;
+use super::query::Row;
+use super::{ReplicationError, ServerError};
+use crate::config::PgUrl;
+
+/// SQLSTATE `object_in_use`: an old walsender still holds the slot, or another pgstream does.
+const SLOT_ACTIVE: &str = "55006";
+/// How long to wait before the slot is asked for again; doubled each time, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What a stream is asked to be.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// The replication slot.
+    pub slot: String,
+    /// Tables that the plugin leaves out, as `schema.table`.
+    pub filter_tables: Vec<String>,
+}
+
+/// Who the source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The identifier of the database cluster.
+    pub system_identifier: u64,
+    /// Its timeline.
+    pub timeline: u32,
+}
+
+/// A started stream.
+#[derive(Debug)]
+pub struct Session {
+    /// The connection, in CopyBoth mode.
+    pub connection: Connection,
+    /// Who the source is.
+    pub identity: Identity,
+    /// The position that the slot had confirmed when the stream started: nothing before it is sent again.
+    pub start: Lsn,
+    /// After so much silence of ours the server ends the connection. Zero: never.
+    pub wal_sender_timeout: Duration,
+}
+
+impl Session {
+    /// Connects and starts the stream. While another walsender holds the slot, it waits until `stop` is cancelled.
+    pub async fn start(
+        url: &PgUrl,
+        options: &SessionOptions,
+        log: &Logger,
+        stop: &CancellationToken,
+    ) -> Result<Self, ReplicationError> {
+        let mut connection = Connection::open(url).await?;
+        let identity = identify_system(&mut connection).await?;
+        let wal_sender_timeout = wal_sender_timeout(&mut connection).await?;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let start = confirmed_flush_lsn(&mut connection, &options.slot, &url.dbname).await?;
+            match start_replication(&mut connection, options, start).await {
+                Ok(()) => {
+                    info!(log, "streaming"; "slot" => &options.slot, "from" => %start,
+                        "system_identifier" => identity.system_identifier, "timeline" => identity.timeline);
+                    return Ok(Self {
+                        connection,
+                        identity,
+                        start,
+                        wal_sender_timeout,
+                    });
+                }
+                Err(ReplicationError::Server { error, .. }) if error.code == SLOT_ACTIVE => {
+                    if pause == FIRST_PAUSE {
+                        warn!(log, "standing by: another process streams from the slot, waiting until it ends";
+                            "slot" => &options.slot, "answer" => %error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            stop.run_until_cancelled(sleep(pause))
+                .await
+                .ok_or(ReplicationError::Stopped)?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+async fn identify_system(connection: &mut Connection) -> Result<Identity, ReplicationError> {
+    let row = only_row(connection, "IDENTIFY_SYSTEM", &[], "to identify itself").await?;
+    Ok(Identity {
+        system_identifier: row.parse(0)?,
+        timeline: row.parse(1)?,
+    })
+}
+
+async fn wal_sender_timeout(connection: &mut Connection) -> Result<Duration, ReplicationError> {
+    let query = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'";
+    let row = only_row(connection, query, &[], "to tell its wal_sender_timeout").await?;
+    Ok(Duration::from_millis(row.parse(0)?))
+}
+
+/// The position from which the slot goes on, once it is clear that it is one that can be streamed.
+async fn confirmed_flush_lsn(
+    connection: &mut Connection,
+    slot: &str,
+    dbname: &str,
+) -> Result<Lsn, ReplicationError> {
+    let query = "SELECT plugin, database, coalesce(wal_status, ''), confirmed_flush_lsn \
+                 FROM pg_catalog.pg_replication_slots WHERE slot_name = :slot";
+    let row = connection
+        .query_row(query, &[(":slot", slot)], "to describe its replication slots")
+        .await?;
+    let row = row.ok_or_else(|| ReplicationError::SlotNotFound {
+        slot: slot.to_owned(),
+    })?;
+    let wrong = |problem| {
+        Err(ReplicationError::WrongSlot {
+            slot: slot.to_owned(),
+            problem,
+        })
+    };
+    match (row.text(0)?, row.text(1)?, row.text(2)?) {
+        (None, ..) => wrong("it is a physical slot".to_owned()),
+        (Some(plugin), ..) if plugin != "wal2json" => {
+            wrong(format!("its output plugin is {plugin}, not wal2json"))
+        }
+        (_, Some(database), _) if database != dbname => wrong(format!(
+            "it belongs to the database {database:?}, not to {dbname:?}"
+        )),
+        (_, _, Some("lost")) => wrong("PostgreSQL has removed WAL that it needs".to_owned()),
+        _ => row.parse(3),
+    }
+}
+
+async fn start_replication(
+    connection: &mut Connection,
+    options: &SessionOptions,
+    start: Lsn,
+) -> Result<(), ReplicationError> {
+    let command = start_command(options, start);
+    connection.send(FrontendMessage::Query(command)).await?;
+    let mut refusal = None;
+    loop {
+        match connection.receive().await? {
+            BackendMessage::CopyBothResponse(_) => return Ok(()),
+            BackendMessage::NoticeResponse(_) | BackendMessage::ParameterStatus(_) => {}
+            BackendMessage::ErrorResponse(fields) => refusal = Some(ServerError::from(&fields)),
+            BackendMessage::ReadyForQuery(_) => {
+                let what = format!("to stream from the slot {:?}", options.slot);
+                return Err(match refusal {
+                    Some(error) => ReplicationError::Server { what, error },
+                    None => ReplicationError::Unexpected {
+                        message: "ReadyForQuery",
+                        expected: "CopyBothResponse",
+                    },
+                });
+            }
+            other => {
+                return Err(ReplicationError::unexpected(
+                    &other,
+                    "to stream",
+                    "CopyBothResponse",
+                ));
+            }
+        }
+    }
+}
+
+/// [START_REPLICATION](https://www.postgresql.org/docs/current/protocol-replication.html) with the options of
+/// wal2json that the records are read by.
+fn start_command(options: &SessionOptions, start: Lsn) -> String {
+    let mut command = format!(
+        "START_REPLICATION SLOT \"{}\" LOGICAL {start} (\"format-version\" '2', \"include-lsn\" 'on', \
+         \"include-timestamp\" 'on', \"include-transaction\" 'on', \"include-xids\" 'on', \"include-pk\" 'on'",
+        options.slot.replace('"', "\"\"")
+    );
+    if !options.filter_tables.is_empty() {
+        let tables = options.filter_tables.join(",").replace('\'', "''");
+        command.push_str(&format!(", \"filter-tables\" '{tables}'"));
+    }
+    command.push(')');
+    command
+}
+
+async fn only_row(
+    connection: &mut Connection,
+    query: &'static str,
+    parameters: &[(&str, &str)],
+    what: &str,
+) -> Result<Row, ReplicationError> {
+    let row = connection.query_row(query, parameters, what).await?;
+    row.ok_or_else(|| ReplicationError::OddAnswer {
+        query,
+        what: "it has no row".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_quotes_what_it_names() {
+        let options = SessionOptions {
+            slot: "a\"b".into(),
+            filter_tables: vec!["pgstream.x".into(), "s.it's".into()],
+        };
+        let command = start_command(&options, Lsn::new(0x1_0000_00A0));
+        assert!(
+            command.starts_with("START_REPLICATION SLOT \"a\"\"b\" LOGICAL 1/A0 (\"format-version\" '2'")
+        );
+        assert!(command.ends_with("\"filter-tables\" 'pgstream.x,s.it''s')"));
+        let none = SessionOptions {
+            filter_tables: Vec::new(),
+            ..options
+        };
+        assert!(!start_command(&none, Lsn::ZERO).contains("filter-tables"));
+    }
+}
