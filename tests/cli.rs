@@ -29,8 +29,8 @@ fn run(command: &mut Command) -> Run {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
+    } = command.output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
     Run {
         code: status.code(),
         stdout: text(stdout),
@@ -39,8 +39,9 @@ fn run(command: &mut Command) -> Run {
 }
 
 fn env_file(text: &str) -> tempfile::NamedTempFile {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
+    let mut file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+    file.write_all(text.as_bytes())
+        .expect("the temporary folder has room");
     file
 }
 
