@@ -29,8 +29,8 @@ fn run(command: &mut Command) -> Run {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
+    } = command.output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
     Run {
         code: status.code(),
         stdout: text(stdout),
@@ -39,8 +39,9 @@ fn run(command: &mut Command) -> Run {
 }
 
 fn env_file(text: &str) -> tempfile::NamedTempFile {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
+    let mut file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+    file.write_all(text.as_bytes())
+        .expect("the temporary folder has room");
     file
 }
 
@@ -271,5 +272,20 @@ fn an_unknown_variable_of_the_environment_is_a_warning() {
             .contains("did you mean PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT?"),
         "{}",
         run.stderr
+    );
+}
+
+#[test]
+fn the_readme_has_the_table_of_the_configuration() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let table = readme
+        .split("<!-- configuration -->")
+        .nth(1)
+        .unwrap_or_default()
+        .trim();
+    let expected = keys::markdown_table();
+    assert!(
+        table == expected.trim(),
+        "README.md should have this table between two lines <!-- configuration -->:\n\n{expected}"
     );
 }

@@ -32,10 +32,12 @@ pub(super) async fn unsubscribe(state: &State, body: &[u8]) -> Result<Response, 
         url, schema, table, ..
     } = &subscription;
     let existed = ask(state, subscriptions::delete(&state.store, url, schema, table)).await?;
+    // Also when there is none: that "not subscribed" is the answer to a second try, after the first was cut
+    // short, has to mean that nothing is sent any more.
+    put_in_use(state).await?;
     if !existed {
         return Err(Refusal::not_subscribed(url, schema, table));
     }
-    put_in_use(state).await?;
     info!(state.log, "unsubscribed"; described(&subscription));
     Ok(shown(StatusCode::OK, &Shown::from(&subscription)))
 }
@@ -67,13 +69,21 @@ async fn ask<T>(state: &State, answer: impl Future<Output = Result<T, StoreError
 
 /// Publishes a set with what was just stored: whoever gets the answer may rely on it.
 async fn put_in_use(state: &State) -> Result<(), Refusal> {
-    match state.subscriptions.refresh().await {
-        Ok(_) => Ok(()),
-        Err(error) => {
+    let not_yet = || {
+        Refusal::store_unavailable(
+            "the change is stored, but will only be in use once the subscription store answers again",
+        )
+    };
+    match timeout(STORE_LIMIT, state.subscriptions.refresh()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => {
             warn!(state.log, "a changed subscription is stored, but not yet in use"; "error" => #&error);
-            Err(Refusal::store_unavailable(
-                "the change is stored, but will only be in use once the subscription store answers again",
-            ))
+            Err(not_yet())
+        }
+        Err(_) => {
+            warn!(state.log, "a changed subscription is stored, but not yet in use: the store did not answer in time";
+                "seconds" => STORE_LIMIT.as_secs());
+            Err(not_yet())
         }
     }
 }

@@ -444,6 +444,32 @@ mod tests {
     }
 
     #[test]
+    fn many_requests_are_kept_once_each() {
+        const EACH: usize = 2_500;
+        let receiver = Receiver::start(|_| Action::status(200));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut stream = connect(&receiver);
+                    let mut answer = vec![0; b"HTTP/1.1 200 Scripted\r\ncontent-length: 0\r\n\r\n".len()];
+                    for _ in 0..EACH {
+                        post(&mut stream, "/", "{}");
+                        stream.read_exact(&mut answer).unwrap();
+                    }
+                });
+            }
+            let requests = receiver.wait_for(|requests| requests.len() == 4 * EACH, DEADLINE);
+            assert!(
+                requests
+                    .iter()
+                    .enumerate()
+                    .all(|(number, request)| request.number == number)
+            );
+        });
+        assert_eq!(receiver.connections(), 4);
+    }
+
+    #[test]
     fn bad_servers_are_played() {
         let actions = [
             Action::Reset,

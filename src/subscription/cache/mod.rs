@@ -1,8 +1,8 @@
 //! The subscription set in use: who asks for it, and what keeps it fresh.
 //!
-//! One task asks the store ([`loader`]), so sets are published in the order in which they were read, and
+//! One task asks the store (`loader`), so sets are published in the order in which they were read, and
 //! whoever waits for one may stop waiting at any time. A second one hears of changes made by others
-//! ([`listener`]). Both belong to [`RefreshTasks`].
+//! (`listener`). Both belong to [`RefreshTasks`].
 //!
 //! A request for a fresh set is a number, a [`Ticket`]. Before each query the loader notes the highest ticket
 //! given out; what it then reads was current at some moment after all of these were given out.
@@ -25,8 +25,9 @@ use self::loader::Loader;
 use super::matcher::SubscriptionSet;
 use crate::store::{PgPool, StoreError};
 
-/// The longest that the store may take for one query.
-const QUERY_LIMIT: Duration = Duration::from_secs(5);
+/// The longest that the store may take for one query. A slow answer is better than none, so this only ends
+/// the wait for a connection that is dead; whoever has less patience stops waiting.
+const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How the set is kept fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
