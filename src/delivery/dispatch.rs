@@ -226,7 +226,7 @@ impl Shared {
         match change {
             Change::Failing => {
                 warn!(self.log, "endpoint is failing; its deliveries wait and are tried again";
-                "url" => %outbox.target(), "outcome" => %outcome)
+                "url" => %outbox.target(), "outcome" => %outcome);
             }
             Change::Recovered(failures) => info!(self.log, "endpoint answers again";
                 "url" => %outbox.target(), "failures" => failures),

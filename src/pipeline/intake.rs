@@ -81,6 +81,9 @@ struct Parked {
     wait: Wait,
 }
 
+/// A question to the source's catalogs that is under way.
+type RootLookUp = Pin<Box<dyn Future<Output = Option<(String, String)>> + Send>>;
+
 /// What a record waits for.
 enum Wait {
     /// Room in the budget.
@@ -88,7 +91,7 @@ enum Wait {
     /// A fresh set of subscriptions.
     Subscriptions(Ticket),
     /// The partition root of its table.
-    Root(Pin<Box<dyn Future<Output = Option<(String, String)>> + Send>>),
+    Root(RootLookUp),
 }
 
 /// What became of a record.

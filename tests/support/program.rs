@@ -64,9 +64,17 @@ impl Program {
             .stderr(log);
         let child = command.spawn().expect("the program starts");
         let agent = Agent::new_with_config(Agent::config_builder().http_status_as_error(false).build());
-        let mut program = Self { child, folder, address: String::new(), agent };
+        let mut program = Self {
+            child,
+            folder,
+            address: String::new(),
+            agent,
+        };
         let line = program.wait_for_log("the API", |line| line["msg"] == "subscription server listening");
-        program.address = line["address"].as_str().expect("the log names the address").to_owned();
+        program.address = line["address"]
+            .as_str()
+            .expect("the log names the address")
+            .to_owned();
         program
     }
 
@@ -74,7 +82,9 @@ impl Program {
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.path().join("log")).expect("the log is readable");
         // The last line may not be complete yet.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Waits until the log has a line that fulfils the condition, and returns it.
@@ -139,9 +149,17 @@ impl Program {
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the program runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells VmRSS");
-        let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the program runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("the kernel tells VmRSS");
+        let kilobytes: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .expect("a number");
         kilobytes * 1024
     }
 
