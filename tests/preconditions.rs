@@ -1,1 +1,239 @@
-//! Suite `preconditions`.
+//! Each precondition of `init` that fails: the setting and the remedy are named, and nothing is changed.
+
+use pgstream::config::PgUrl;
+use pgstream::demo::cluster::Cluster;
+use pgstream::setup::InitOptions;
+
+use crate::support::database::{
+    cluster, init_options, init_quietly, initialised, installation, run, session, session_in, url, url_as,
+    value,
+};
+
+/// Runs `init`, which has to fail with all these words and without having changed anything.
+async fn refused(cluster: &Cluster, options: &InitOptions, words: &[&str]) {
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    let mut session = session(cluster).await;
+    let before: i64 = value(&mut session, slots).await;
+    let error = init_quietly(options).await.unwrap_err().to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+    let after: i64 = value(&mut session, slots).await;
+    assert_eq!(before, after, "slots");
+    let schemas: i64 = value(
+        &mut session,
+        "SELECT count(*) FROM pg_namespace WHERE nspname = 'pgstream'",
+    )
+    .await;
+    assert_eq!(schemas, 0, "schema pgstream");
+}
+
+fn options(cluster: &Cluster) -> InitOptions {
+    init_options(url(cluster, "postgres"))
+}
+
+#[tokio::test]
+async fn wal_level() {
+    let cluster = cluster(&[("wal_level", "replica")]);
+    refused(
+        &cluster,
+        &options(&cluster),
+        &[
+            "wal_level is replica",
+            "ALTER SYSTEM SET wal_level = logical",
+            "restart",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn max_replication_slots() {
+    let cluster = cluster(&[("max_replication_slots", "1")]);
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "SELECT pg_create_physical_replication_slot('other')",
+    )
+    .await;
+    refused(
+        &cluster,
+        &options(&cluster),
+        &[
+            "max_replication_slots is 1 and 1 slots exist",
+            "ALTER SYSTEM SET max_replication_slots = 2",
+            "restart",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn max_wal_senders() {
+    let cluster = cluster(&[("max_wal_senders", "0")]);
+    refused(
+        &cluster,
+        &options(&cluster),
+        &[
+            "max_wal_senders is 0",
+            "ALTER SYSTEM SET max_wal_senders = 1",
+            "restart",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn existing_slots_that_are_not_ours() {
+    let cluster = cluster(&[]);
+    let mut session = session(&cluster).await;
+    run(&mut session, "CREATE DATABASE other").await;
+    let mut other = session_in(&url(&cluster, "other")).await;
+    run(
+        &mut session,
+        "SELECT pg_create_logical_replication_slot('a', 'test_decoding');
+         SELECT pg_create_physical_replication_slot('b')",
+    )
+    .await;
+    run(
+        &mut other,
+        "SELECT pg_create_logical_replication_slot('c', 'wal2json')",
+    )
+    .await;
+    for (slot, what) in [
+        ("a", "one of the output plugin test_decoding"),
+        ("b", "a physical slot"),
+        ("c", "one of database other"),
+    ] {
+        let mut options = options(&cluster);
+        options.slot = slot.to_owned();
+        let named = format!("replication slot {slot} exists already and is {what}");
+        refused(&cluster, &options, &[&named, "--replication-slot"]).await;
+    }
+}
+
+#[tokio::test]
+async fn slot_names() {
+    let cluster = cluster(&[]);
+    let mut options = options(&cluster);
+    options.slot = "My-Slot".to_owned();
+    refused(
+        &cluster,
+        &options,
+        &["\"My-Slot\" is not valid", "lower-case letters"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn privileges() {
+    let cluster = cluster(&[]);
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "CREATE ROLE nobody LOGIN; CREATE ROLE \"Repli\" LOGIN REPLICATION; CREATE ROLE creator LOGIN REPLICATION;
+         GRANT CREATE ON DATABASE postgres TO creator",
+    )
+    .await;
+    let with = |role| init_options(url_as(&cluster, role));
+    refused(
+        &cluster,
+        &with("nobody"),
+        &[
+            "role nobody has no REPLICATION privilege",
+            "ALTER ROLE \"nobody\" REPLICATION",
+        ],
+    )
+    .await;
+    refused(
+        &cluster,
+        &with("Repli"),
+        &[
+            "has no CREATE privilege",
+            "GRANT CREATE ON DATABASE \"postgres\" TO \"Repli\"",
+        ],
+    )
+    .await;
+    refused(
+        &cluster,
+        &with("creator"),
+        &["role creator may not create event triggers", "superuser"],
+    )
+    .await;
+    // The store is checked before the source is changed.
+    run(&mut session, "CREATE DATABASE store").await;
+    let mut options = options(&cluster);
+    options.store = Some(PgUrl::parse(&cluster.url_as("nobody", "store")).unwrap());
+    refused(
+        &cluster,
+        &options,
+        &["GRANT CREATE ON DATABASE \"store\" TO \"nobody\""],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_no_superuser_may_repeat_a_complete_init() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pgstream TO app;
+         GRANT SELECT ON ALL TABLES IN SCHEMA pgstream TO app",
+    )
+    .await;
+    let report = init_quietly(&init_options(url_as(&cluster, "app")))
+        .await
+        .unwrap();
+    assert!(report.is_unchanged());
+}
+
+#[tokio::test]
+async fn wal2json_missing() {
+    // The server looks for libraries in a folder that has none.
+    let cluster = cluster(&[("dynamic_library_path", "/nonexistent")]);
+    let package = format!("postgresql-{}-wal2json", installation().version());
+    refused(
+        &cluster,
+        &options(&cluster),
+        &["wal2json is not installed", &package, "dynamic_library_path"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn output_plugin_libraries() {
+    if !installation().has_setting("output_plugin_libraries") {
+        eprintln!(
+            "NOT TRIED: this PostgreSQL does not know output_plugin_libraries; set PGSTREAM_PG_BIN to one that does \
+             (15.19 or later)"
+        );
+        return;
+    }
+    let cluster = cluster(&[("output_plugin_libraries", "pgoutput, test_decoding, \"Odd one\"")]);
+    let remedy = "ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, 'Odd one', wal2json";
+    refused(&cluster, &options(&cluster), &[remedy, "SELECT pg_reload_conf()"]).await;
+    let mut session = session(&cluster).await;
+    run(&mut session, remedy).await;
+    run(&mut session, "SELECT pg_reload_conf()").await;
+    crate::support::database::wait_until("the server has read its settings again", async || {
+        let mut fresh = session_in(&url(&cluster, "postgres")).await;
+        value::<String>(&mut fresh, "SHOW output_plugin_libraries")
+            .await
+            .contains("wal2json")
+    })
+    .await;
+    assert!(init_quietly(&options(&cluster)).await.unwrap().slot_created);
+}
+
+#[tokio::test]
+async fn no_server() {
+    let cluster = cluster(&[]);
+    let mut options = options(&cluster);
+    options.source.port = 1;
+    let error = init_quietly(&options).await.unwrap_err().to_string();
+    assert!(
+        error.contains("cannot connect to postgres://postgres@127.0.0.1:1/postgres"),
+        "{error}"
+    );
+}

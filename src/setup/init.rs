@@ -147,8 +147,7 @@ async fn create_slot(
         }
     };
     match outcome {
-        // query_canceled: the limit has passed
-        Err(error) if error.sqlstate() == Some("57014") => Err(SetupError::SlotTimeout {
+        Err(error) if error.sqlstate() == Some(slots::QUERY_CANCELED) => Err(SetupError::SlotTimeout {
             slot: slot.to_owned(),
             seconds: timeout.as_secs(),
             blockers: blockers::of_slot_creation(source).await?,

@@ -80,6 +80,7 @@ pub async fn of_slot_creation(pool: &PgPool) -> Result<Vec<Blocker>, StoreError>
 /// # Errors
 /// [`StoreError::Query`]
 pub async fn of_removal(pool: &PgPool) -> Result<Vec<Blocker>, StoreError> {
+    // A prepared transaction has no process; its locks lead to it because it holds one on its own id as well.
     find(
         pool,
         "WITH ours AS (
@@ -96,7 +97,10 @@ pub async fn of_removal(pool: &PgPool) -> Result<Vec<Blocker>, StoreError> {
          UNION ALL
          SELECT NULL, p.gid, p.database, NULL, p.prepared
            FROM pg_prepared_xacts AS p
-          WHERE '-1/' || p.transaction IN (SELECT virtualtransaction FROM ours)",
+          WHERE p.transaction IN (SELECT l.transactionid
+                                    FROM pg_locks AS l
+                                    JOIN ours USING (virtualtransaction)
+                                   WHERE l.locktype = 'transactionid' AND l.pid IS NULL AND ours.pid IS NULL)",
     )
     .await
 }

@@ -14,6 +14,9 @@ pub const PLUGIN: &str = "wal2json";
 /// that takes longer has succeeded in what it is for.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The SQLSTATE of a statement that took longer than it was allowed to.
+pub const QUERY_CANCELED: &str = "57014";
+
 /// A slot, as `pg_replication_slots` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -52,14 +55,23 @@ pub async fn find(pool: &PgPool, name: &str) -> Result<Option<Slot>, StoreError>
     .map_err(StoreError::query("look up the replication slot"))
 }
 
-/// Finds out whether a slot of our plugin can be made, by making a temporary one that ends with its session.
+/// Finds out whether a slot of our plugin can be made, by making a temporary one and dropping it again.
 ///
 /// # Errors
 /// [`StoreError::Query`] with the SQLSTATE of whatever forbids it.
 pub async fn try_plugin(pool: &PgPool) -> Result<(), StoreError> {
     let name = format!("pgstream_trial_{:08x}", fastrand::u32(..));
-    match create_in_own_session(pool, &name, true, TRIAL_TIMEOUT).await {
-        Err(error) if error.sqlstate() == Some("57014") => Ok(()),
+    let mut session = own_session(pool, TRIAL_TIMEOUT).await?;
+    let outcome = create_in(&mut session, &name, true).await;
+    // A temporary slot outlives its failed creation; it must not take the place of the real one.
+    sqlx::query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1")
+        .bind(&name)
+        .execute(&mut session)
+        .await
+        .map_err(StoreError::query("drop the trial replication slot"))?;
+    close(session).await;
+    match outcome {
+        Err(error) if error.sqlstate() == Some(QUERY_CANCELED) => Ok(()),
         outcome => outcome,
     }
 }
@@ -69,37 +81,42 @@ pub async fn try_plugin(pool: &PgPool) -> Result<(), StoreError> {
 /// that a program that is killed, or drops this future, leaves nothing behind.
 ///
 /// # Errors
-/// [`StoreError::Query`]; SQLSTATE `57014` means that `limit` has passed.
+/// [`StoreError::Query`]; SQLSTATE [`QUERY_CANCELED`] means that `limit` has passed.
 pub async fn create(pool: &PgPool, name: &str, limit: Duration) -> Result<(), StoreError> {
-    create_in_own_session(pool, name, false, limit).await
+    let mut session = own_session(pool, limit).await?;
+    let outcome = create_in(&mut session, name, false).await;
+    close(session).await;
+    outcome
 }
 
-async fn create_in_own_session(
-    pool: &PgPool,
-    name: &str,
-    temporary: bool,
-    limit: Duration,
-) -> Result<(), StoreError> {
-    const ACTION: &str = "create the replication slot";
-    let mut session = pool.acquire().await.map_err(StoreError::query(ACTION))?.detach();
-    // Zero would mean no limit.
-    let limit = limit.as_millis().clamp(1, i32::MAX as u128);
-    set(&mut session, "statement_timeout", &limit.to_string())
-        .await
-        .map_err(StoreError::query(ACTION))?;
-    // Not every platform can look whether a client is still there; there, the limit alone has to do.
-    let _ = set(&mut session, "client_connection_check_interval", "500ms").await;
-    let outcome = sqlx::query("SELECT FROM pg_create_logical_replication_slot($1, $2, $3)")
+async fn create_in(session: &mut PgConnection, name: &str, temporary: bool) -> Result<(), StoreError> {
+    sqlx::query("SELECT FROM pg_create_logical_replication_slot($1, $2, $3)")
         .bind(name)
         .bind(PLUGIN)
         .bind(temporary)
-        .execute(&mut session)
+        .execute(session)
         .await
-        .map_err(StoreError::query(ACTION));
-    // The outcome is known already: how the session ends adds nothing.
-    let _ = session.close().await;
-    outcome?;
+        .map_err(StoreError::query("create the replication slot"))?;
     Ok(())
+}
+
+/// A session that is not given back to the pool, in which no statement takes longer than `limit`.
+async fn own_session(pool: &PgPool, limit: Duration) -> Result<PgConnection, StoreError> {
+    let failed = || StoreError::query("open a session for the replication slot");
+    let mut session = pool.acquire().await.map_err(failed())?.detach();
+    // Zero would mean no limit.
+    let limit = limit.as_millis().clamp(1, i32::MAX as u128).to_string();
+    set(&mut session, "statement_timeout", &limit)
+        .await
+        .map_err(failed())?;
+    // Not every platform can look whether a client is still there; where it cannot, the limit alone has to do.
+    let _ = set(&mut session, "client_connection_check_interval", "500ms").await;
+    Ok(session)
+}
+
+/// Ends a session whose work is done: how it ends changes nothing.
+async fn close(session: PgConnection) {
+    let _ = session.close().await;
 }
 
 /// Drops a slot that nobody uses.
