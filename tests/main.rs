@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod cli;
+mod connecting;
 mod ddl;
 mod delivery;
 mod init;

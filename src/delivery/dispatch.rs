@@ -192,8 +192,10 @@ impl Shared {
         if let Some(at) = next.alarm {
             self.timer.set(outbox, at);
         }
-        if let Some(delivery) = next.delivered {
-            delivery.token.settle();
+        if let Some(Delivery { event, token, .. }) = next.delivered {
+            // In this order, so that what is settled holds nothing of the budget any more.
+            drop(event);
+            token.settle();
         }
         next.work
     }
