@@ -12,5 +12,6 @@ mod listen;
 mod payloads;
 mod preconditions;
 mod resume;
+mod stream;
 mod tear_down;
 mod tutorial;
