@@ -4,7 +4,10 @@
 //! as a socket would, and so includes one copy of every byte into the buffer, the frames that are cut in two, and
 //! the buffer's reuse.
 
-#![expect(missing_docs, reason = "criterion_group! makes a public function without documentation")]
+#![expect(
+    missing_docs,
+    reason = "criterion_group! makes a public function without documentation"
+)]
 
 use std::hint::black_box;
 

@@ -1,7 +1,10 @@
 //! The wal2json parser on records captured from a real server, with serde_json into borrowed structs beside it as
 //! the yardstick. Both read every name, type and value, since the parser leaves cutting them out to its caller.
 
-#![expect(missing_docs, reason = "criterion_group! makes a public function without documentation")]
+#![expect(
+    missing_docs,
+    reason = "criterion_group! makes a public function without documentation"
+)]
 
 use std::hint::black_box;
 
