@@ -50,7 +50,7 @@ fn decode(criterion: &mut Criterion) {
             );
         });
         group.bench_function("chunks", |bencher| {
-            bencher.iter(|| decode_chunks(black_box(&stream)))
+            bencher.iter(|| decode_chunks(black_box(&stream)));
         });
         group.finish();
     }

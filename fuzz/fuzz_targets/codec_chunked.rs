@@ -30,9 +30,17 @@ fn decode(stream: &[u8], mut size: impl FnMut() -> usize) -> (Vec<BackendMessage
         src.extend_from_slice(piece);
         rest = later;
         loop {
-            let decoded = if rest.is_empty() { codec.decode_eof(&mut src) } else { codec.decode(&mut src) };
+            let decoded = if rest.is_empty() {
+                codec.decode_eof(&mut src)
+            } else {
+                codec.decode(&mut src)
+            };
             let bound = 2 * (stream.len() + limits::READ_CHUNK);
-            assert!(src.capacity() <= bound, "{} bytes of room, at most {bound} wanted", src.capacity());
+            assert!(
+                src.capacity() <= bound,
+                "{} bytes of room, at most {bound} wanted",
+                src.capacity()
+            );
             match decoded {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
@@ -57,7 +65,10 @@ fn look_inside(message: &BackendMessage) {
         }
         BackendMessage::ErrorResponse(fields) | BackendMessage::NoticeResponse(fields) => {
             assert!(fields.iter().count() <= limits::MAX_REPORT_FIELDS);
-            let _ = (fields.to_string(), fields.severity().map(|text| text.to_str().is_ok()));
+            let _ = (
+                fields.to_string(),
+                fields.severity().map(|text| text.to_str().is_ok()),
+            );
         }
         _ => {}
     }
