@@ -31,7 +31,7 @@ pub enum DemoError {
     Receiver(#[from] BindError),
     /// `pgstream run` failed.
     #[error("pgstream run failed on the throwaway server")]
-    Run(#[from] RunError),
+    Run(#[source] Box<RunError>),
     /// `pgstream run` ended although nobody asked it to.
     #[error("pgstream run ended before the story did")]
     RunEnded,

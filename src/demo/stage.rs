@@ -97,8 +97,7 @@ impl Stage {
         self.receiver.stop().await;
         // Until here somebody takes events, so that what is in flight is delivered at once.
         drop(self.events);
-        ended??;
-        Ok(())
+        ended?.map_err(|error| DemoError::Run(Box::new(error)))
     }
 }
 
