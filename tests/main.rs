@@ -7,6 +7,7 @@ mod cli;
 mod connecting;
 mod ddl;
 mod delivery;
+mod demo;
 mod init;
 mod listen;
 mod payloads;
