@@ -1,4 +1,50 @@
-//! pgstream streams the changes of a PostgreSQL database to webhooks.
+//! pgstream streams the changes of a PostgreSQL database to webhooks: at least once, and in order per row.
+//!
+//! # The rooms
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`cli`] | the command line: one file a command |
+//! | [`config`] | flags, environment and files become one validated configuration |
+//! | [`telemetry`] | the log |
+//! | [`run`](mod@run) | wiring: builds the rooms, connects them, and owns their end |
+//! | [`replication`] | the replication connection: records out, confirmed LSN in |
+//! | [`pipeline`] | from a record to deliveries: filter, match, encode, submit |
+//! | [`event`] | the change as it is delivered: its stable id, its place in the order, its payload |
+//! | [`progress`] | what is settled, and how many bytes are in flight (pure) |
+//! | [`delivery`] | lanes, workers and exchanges: from a submitted delivery to its outcome |
+//! | [`subscription`] | what is subscribed to: model, matcher, cache |
+//! | [`endpoint`] | a URL and how to talk to it |
+//! | [`store`] | PostgreSQL as a database: migrations, and one file for each table |
+//! | [`setup`] | what `init` and `tear-down` do |
+//! | [`http_server`], [`api`] | the subscription server |
+//! | [`receiver`] | receivers of webhooks: `listen`, and the one of the demo |
+//! | [`demo`] | a throwaway PostgreSQL and a short story of changes |
+//!
+//! Bytes become meaning, and meaning bytes, in a package of its own: [`pgstream_proto`].
+//!
+//! # The way of the data
+//!
+//! One direction, no hand-backs but the acknowledgement:
+//!
+//! ```text
+//! socket -> PgCodec -> CopyData(Bytes) -> XLogData / Keepalive -> wal2json record (borrowed spans)
+//!   -> matcher -> payload (encoded once, shared by all receivers) -> lane -> worker -> POST
+//!   -> outcome -> progress -> confirmed LSN -> StandbyStatusUpdate
+//! ```
+//!
+//! # Who may know what
+//!
+//! A test reads the sources and holds them to these rules (`tests/boundaries.rs`).
+//!
+//! 1. Only `replication` touches the replication socket, and one task owns it.
+//! 2. Only `delivery::worker` knows ureq.
+//! 3. Only `store` knows sqlx. It imports nothing but leaf models and the parsed URL.
+//! 4. Only `http_server`, `api` and `receiver` know warp and hyper.
+//! 5. `replication` and `delivery` never import each other: `pipeline` and `progress` are between them.
+//! 6. `matcher`, `lanes`, `window`, `retry`, `outcome`, `feedback` and `progress` are pure: no clock, no I/O; time is an argument.
+//! 7. `pgstream_proto` imports nothing of this package.
+//! 8. There are no circles between rooms.
 
 pub mod api;
 pub mod cli;
@@ -12,7 +58,7 @@ pub mod pipeline;
 pub mod progress;
 pub mod receiver;
 pub mod replication;
-pub mod schema_log;
+pub mod run;
 pub mod setup;
 pub mod store;
 pub mod subscription;

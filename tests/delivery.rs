@@ -1,1 +1,494 @@
-//! Suite `delivery`.
+//! Suite `delivery`: the delivery engine against real sockets, without PostgreSQL in front of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pgstream::delivery::retry::Backoff;
+use pgstream::delivery::{Dispatcher, Drained, Limits, Outbox, Target};
+use pgstream::event::{Delivery, Event, KeySet, LaneKey, LaneKeys, Place, TableKey};
+use pgstream::progress::{Budget, Ledger, Transaction};
+use pgstream_proto::Lsn;
+use slog::{Discard, Logger, o};
+use tokio::sync::Notify;
+
+use crate::support::receiver::{Action, Answer, Receiver, Request};
+
+/// By when everything that is waited for has to have happened.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// So long that no test could wait for it: what comes again all the same was not waiting for its next try.
+const NEVER: Duration = Duration::from_secs(3_600);
+/// The one table of these tests.
+const TABLE: TableKey = TableKey(1);
+
+/// A dispatcher, and what is settled of what it was given.
+struct Engine {
+    dispatcher: Dispatcher,
+    ledger: Ledger,
+    settled: Arc<Notify>,
+    budget: Arc<Budget>,
+    submitted: u64,
+}
+
+impl Engine {
+    fn start(limits: Limits) -> Self {
+        let settled = Arc::new(Notify::new());
+        Self {
+            dispatcher: Dispatcher::start(limits, Logger::root(Discard, o!())).unwrap(),
+            ledger: Ledger::new(Lsn::ZERO, Arc::clone(&settled)),
+            settled,
+            budget: Budget::new(u64::MAX),
+            submitted: 0,
+        }
+    }
+
+    fn outbox(&self, url: &str) -> Arc<Outbox> {
+        self.dispatcher.outbox(&Target::parse(&url.into()).unwrap())
+    }
+
+    /// Submits one change of the row `key`, as a transaction of its own.
+    fn submit(&mut self, outbox: &Arc<Outbox>, key: u64) {
+        self.submit_at(outbox, LaneKeys::Row(LaneKey(key)));
+    }
+
+    fn submit_at(&mut self, outbox: &Arc<Outbox>, keys: LaneKeys) {
+        self.submitted += 1;
+        let number = self.submitted;
+        let mut transaction = Transaction::default();
+        let token = self.ledger.token(&mut transaction);
+        let event = Event {
+            id: format!("id-{number}"),
+            lsn: Lsn::new(number),
+            place: Place {
+                table: TABLE,
+                keys,
+                key_set: Some(KeySet(1)),
+            },
+            payload: format!(r#"{{"number":{number},"keys":"{keys:?}"}}"#).into_bytes(),
+            share: self.budget.try_take(1).unwrap(),
+        };
+        self.ledger.commit(transaction, Lsn::new(number));
+        self.dispatcher.submit(
+            outbox,
+            [Delivery {
+                event: Arc::new(event),
+                token,
+                attempts: 0,
+            }],
+        );
+    }
+
+    /// Waits until everything is settled.
+    async fn wait_until_settled(&mut self) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while !self.ledger.is_settled() {
+            let notified = tokio::time::timeout_at(deadline, self.settled.notified());
+            assert!(
+                notified.await.is_ok(),
+                "settled only up to {}",
+                self.ledger.confirmed()
+            );
+        }
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        workers: 64,
+        timeout: Duration::from_secs(10),
+        backoff: Backoff {
+            initial: Duration::from_millis(1),
+            maximum: Duration::from_millis(5),
+        },
+    }
+}
+
+/// Limits under which nothing is tried again within a test, unless at once.
+fn no_second_try() -> Limits {
+    Limits {
+        backoff: Backoff {
+            initial: NEVER,
+            maximum: NEVER,
+        },
+        ..limits()
+    }
+}
+
+fn ids(requests: &[Arc<Request>]) -> Vec<&str> {
+    requests
+        .iter()
+        .map(|request| request.header("webhook-id").unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_not_delivered_is_tried_again_with_the_same_id() {
+    for status in [301, 400, 401, 404, 408, 410, 413, 425, 429, 500, 503] {
+        let receiver =
+            Receiver::start(move |request| Action::status(if request.number < 3 { status } else { 204 }));
+        let mut engine = Engine::start(limits());
+        let outbox = engine.outbox(&receiver.url("/hook"));
+        engine.submit(&outbox, 1);
+        engine.wait_until_settled().await;
+        assert_eq!(ids(&receiver.requests()), ["id-1"; 4], "{status}");
+        assert!(outbox.is_empty() && engine.budget.used() == 0);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = Receiver::start(|_| Action::status(200));
+    let location = elsewhere.url("/stolen");
+    let receiver = Receiver::start(move |request| match request.number {
+        0 => Action::Answer(Answer {
+            status: 307,
+            headers: vec![("location".to_owned(), location.clone())],
+            body: Vec::new(),
+            delay: Duration::ZERO,
+        }),
+        _ => Action::status(200),
+    });
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    engine.submit(&outbox, 1);
+    engine.wait_until_settled().await;
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_used_connection_that_broke_is_no_failure_of_the_endpoint() {
+    for broken in [Action::CloseBeforeAnswer, Action::Reset] {
+        let receiver = Receiver::start({
+            let broken = broken.clone();
+            move |request| {
+                if request.number == 1 {
+                    broken.clone()
+                } else {
+                    Action::status(200)
+                }
+            }
+        });
+        let mut engine = Engine::start(no_second_try());
+        let outbox = engine.outbox(&receiver.url("/hook"));
+        engine.submit(&outbox, 1);
+        engine.wait_until_settled().await;
+        engine.submit(&outbox, 1);
+        engine.wait_until_settled().await;
+        let requests = receiver.requests();
+        assert_eq!(ids(&requests), ["id-1", "id-2", "id-2"], "{broken:?}");
+        let connections: Vec<usize> = requests.iter().map(|request| request.connection).collect();
+        assert_eq!(connections, [0, 0, 1], "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_on_a_used_connection_is_a_failure() {
+    let receiver = Receiver::start(|request| {
+        if request.number == 1 {
+            Action::HalfAnswer
+        } else {
+            Action::status(200)
+        }
+    });
+    let mut engine = Engine::start(no_second_try());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    engine.submit(&outbox, 1);
+    engine.wait_until_settled().await;
+    engine.submit(&outbox, 1);
+    engine.submit(&outbox, 2);
+    receiver.wait_for(|requests| requests.len() == 3, DEADLINE);
+    assert_eq!(
+        engine.dispatcher.stop(DEADLINE),
+        Drained {
+            broken_off: 0,
+            undelivered: 1
+        }
+    );
+    assert_eq!(receiver.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn trouble_with_the_body_of_an_answer_never_changes_its_outcome() {
+    // The body is promised longer than what comes, then nothing more comes.
+    let receiver = Receiver::start(|_| {
+        Action::Answer(Answer {
+            status: 200,
+            headers: vec![("content-length".to_owned(), "100000".to_owned())],
+            body: vec![b'x'; 10],
+            delay: Duration::ZERO,
+        })
+    });
+    let mut engine = Engine::start(no_second_try());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    engine.submit(&outbox, 1);
+    engine.submit(&outbox, 1);
+    engine.wait_until_settled().await;
+    assert_eq!(ids(&receiver.requests()), ["id-1", "id-2"]);
+    assert_eq!(
+        receiver.connections(),
+        2,
+        "a connection with an unread body is not used again"
+    );
+}
+
+#[tokio::test]
+async fn an_exchange_that_hangs_ends_with_the_timeout_and_is_tried_again() {
+    let receiver = Receiver::start(|request| {
+        if request.number == 0 {
+            Action::Hang
+        } else {
+            Action::status(200)
+        }
+    });
+    let mut engine = Engine::start(Limits {
+        timeout: Duration::from_millis(200),
+        ..limits()
+    });
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    engine.submit(&outbox, 1);
+    engine.wait_until_settled().await;
+    let requests = receiver.requests();
+    assert_eq!(ids(&requests), ["id-1", "id-1"]);
+    assert!(requests[1].at - requests[0].at >= Duration::from_millis(190));
+}
+
+#[tokio::test]
+async fn retry_after_is_waited_for() {
+    let receiver = Receiver::start(|request| match request.number {
+        0 => Action::Answer(Answer {
+            status: 429,
+            headers: vec![("retry-after".to_owned(), "1".to_owned())],
+            body: b"slow down".to_vec(),
+            delay: Duration::ZERO,
+        }),
+        _ => Action::status(200),
+    });
+    let backoff = Backoff {
+        initial: Duration::from_millis(1),
+        maximum: Duration::from_secs(30),
+    };
+    let mut engine = Engine::start(Limits { backoff, ..limits() });
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    engine.submit(&outbox, 1);
+    engine.wait_until_settled().await;
+    let requests = receiver.requests();
+    assert!(requests[1].at - requests[0].at >= Duration::from_millis(990));
+    assert_eq!(
+        receiver.connections(),
+        1,
+        "the answer's body was read, so its connection was used again"
+    );
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let receiver = Receiver::start(|_| Action::status(200));
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for _ in 0..100 {
+        engine.submit(&outbox, 1);
+    }
+    engine.wait_until_settled().await;
+    assert_eq!(receiver.requests().len(), 100);
+    assert_eq!(
+        receiver.connections(),
+        1,
+        "one row is one lane: one request at a time"
+    );
+}
+
+#[tokio::test]
+async fn rows_are_delivered_side_by_side_and_each_row_in_order() {
+    const ROWS: u64 = 40;
+    const CHANGES: u64 = 25;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let receiver = Receiver::start({
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        move |_| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(fastrand::u64(0..8)));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Action::status(if fastrand::u8(..10) == 0 { 503 } else { 200 })
+        }
+    });
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for number in 0..ROWS * CHANGES {
+        engine.submit(&outbox, number % ROWS);
+    }
+    engine.wait_until_settled().await;
+    let mut newest: HashMap<u64, u64> = HashMap::new();
+    for request in receiver.requests() {
+        let number = request.json()["number"].as_u64().unwrap();
+        let row = (number - 1) % ROWS;
+        let before = newest.insert(row, number).unwrap_or(0);
+        assert!(number >= before, "row {row}: {number} after {before}");
+    }
+    assert_eq!(newest.len() as u64, ROWS);
+    let most = most.load(Ordering::SeqCst);
+    assert!(most > 8, "at most {most} requests at one time");
+}
+
+#[tokio::test]
+async fn a_failing_row_holds_back_itself_only() {
+    let receiver = Receiver::start(|request| {
+        Action::status(if request.header("webhook-id") == Some("id-1") {
+            500
+        } else {
+            200
+        })
+    });
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for key in [1, 1, 2, 3] {
+        engine.submit(&outbox, key);
+    }
+    let requests = receiver.wait_for(
+        |requests| {
+            let seen: HashSet<&str> = ids(requests).into_iter().collect();
+            seen.contains("id-3") && seen.contains("id-4") && requests.len() > 10
+        },
+        DEADLINE,
+    );
+    assert!(!ids(&requests).contains(&"id-2"));
+    assert_eq!(
+        engine.ledger.confirmed(),
+        Lsn::ZERO,
+        "nothing is confirmed past what is not delivered"
+    );
+    assert_eq!(engine.dispatcher.stop(DEADLINE).undelivered, 2);
+}
+
+#[tokio::test]
+async fn endpoints_that_hang_do_not_delay_the_others() {
+    let hanging: Vec<Receiver> = (0..20).map(|_| Receiver::start(|_| Action::Hang)).collect();
+    let healthy = Receiver::start(|_| Action::status(200));
+    let mut engine = Engine::start(Limits {
+        workers: 16,
+        timeout: Duration::from_millis(500),
+        ..limits()
+    });
+    for receiver in &hanging {
+        let outbox = engine.outbox(&receiver.url("/hook"));
+        for key in 0..50 {
+            engine.submit(&outbox, key);
+        }
+    }
+    // Every hanging endpoint has failed once: from now on they share a quarter of the workers.
+    for receiver in &hanging {
+        receiver.wait_for(|requests| requests.len() > 4, DEADLINE);
+    }
+    let outbox = engine.outbox(&healthy.url("/hook"));
+    let begun = Instant::now();
+    for key in 0..500 {
+        engine.submit(&outbox, key);
+    }
+    healthy.wait_for(|requests| requests.len() == 500, DEADLINE);
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_secs(5), "{taken:?}");
+    engine.dispatcher.stop(Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_change_of_the_whole_table_stands_between_what_was_before_and_what_is_after() {
+    let open = Arc::new(Mutex::new(HashSet::new()));
+    let receiver = Receiver::start({
+        let open = Arc::clone(&open);
+        move |request| {
+            let number = request.json()["number"].as_u64().unwrap();
+            open.lock().unwrap().insert(number);
+            std::thread::sleep(Duration::from_millis(fastrand::u64(0..10)));
+            open.lock().unwrap().remove(&number);
+            Action::status(200)
+        }
+    });
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for key in 0..10 {
+        engine.submit(&outbox, key);
+    }
+    engine.submit_at(&outbox, LaneKeys::Table);
+    for key in 0..10 {
+        engine.submit(&outbox, key);
+    }
+    engine.wait_until_settled().await;
+    let requests = receiver.requests();
+    let order: Vec<u64> = requests
+        .iter()
+        .map(|request| request.json()["number"].as_u64().unwrap())
+        .collect();
+    assert_eq!(order[10], 11, "{order:?}");
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_is_in_flight_and_starts_nothing_more() {
+    let receiver = Receiver::start(|_| {
+        Action::Answer(Answer {
+            status: 200,
+            headers: Vec::new(),
+            body: Vec::new(),
+            delay: Duration::from_millis(300),
+        })
+    });
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    engine.submit(&outbox, 1);
+    engine.submit(&outbox, 1);
+    receiver.wait_for(|requests| requests.len() == 1, DEADLINE);
+    assert_eq!(
+        engine.dispatcher.stop(DEADLINE),
+        Drained {
+            broken_off: 0,
+            undelivered: 1
+        }
+    );
+    assert_eq!(engine.ledger.confirmed(), Lsn::new(1));
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_end_breaks_off_what_takes_longer_than_the_grace() {
+    let receiver = Receiver::start(|_| Action::Hang);
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    engine.submit(&outbox, 1);
+    receiver.wait_for(|requests| requests.len() == 1, DEADLINE);
+    let begun = Instant::now();
+    let drained = engine.dispatcher.stop(Duration::from_millis(100));
+    assert_eq!(
+        drained,
+        Drained {
+            broken_off: 1,
+            undelivered: 1
+        }
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(engine.ledger.confirmed(), Lsn::ZERO);
+}
+
+#[tokio::test]
+async fn a_receiver_that_was_away_gets_everything_when_it_is_back() {
+    let receiver = Receiver::start(|_| Action::status(200));
+    let port = receiver.port();
+    let url = receiver.url("/hook");
+    drop(receiver);
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&url);
+    for key in 0..20 {
+        engine.submit(&outbox, key);
+    }
+    let receiver = Receiver::start_at(port, |_| Action::status(200));
+    engine.wait_until_settled().await;
+    let requests = receiver.requests();
+    let seen: HashSet<&str> = ids(&requests).into_iter().collect();
+    assert_eq!(seen.len(), 20);
+}
+
+#[tokio::test]
+async fn a_host_without_an_address_is_tried_again() {
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox("http://does-not-exist.invalid/hook");
+    engine.submit(&outbox, 1);
+    assert_eq!(engine.dispatcher.stop(Duration::from_secs(5)).undelivered, 1);
+}

@@ -4,12 +4,15 @@ mod support;
 
 mod api;
 mod cli;
+mod connecting;
 mod ddl;
 mod delivery;
+mod demo;
 mod init;
 mod listen;
 mod payloads;
 mod preconditions;
 mod resume;
+mod stream;
 mod tear_down;
 mod tutorial;

@@ -3,8 +3,8 @@
 use super::error::{ConfigError, Origin, Problem};
 use super::keys::{self, Key, State};
 use super::sources::{Layers, Sources};
-use super::value;
 use super::{CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig};
+use super::{slot_name, value};
 
 impl Config {
     /// Reads and validates the whole configuration: flags win over the environment, and that over the file.
@@ -18,7 +18,9 @@ impl Config {
         };
         let source = reader.source();
         let store = reader.url(&keys::STORE_URL);
-        let slot = reader.optional(&keys::SLOT_NAME, value::slot_name);
+        let slot = reader.optional(&keys::SLOT_NAME, |name| {
+            slot_name::validate(name).map(|()| name.to_owned())
+        });
         let cache = reader.cache();
         let server = reader.server();
         let notifier = reader.notifier();
@@ -28,7 +30,7 @@ impl Config {
         } = reader.layers;
         match (source, cache, server, notifier) {
             (Some(source), Some(cache), Some(server), Some(notifier)) if problems.is_empty() => Ok(Self {
-                slot: slot.unwrap_or_else(|| value::default_slot_name(&source.dbname)),
+                slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
                 store: store.unwrap_or_else(|| source.clone()),
                 source,
                 cache,

@@ -9,6 +9,7 @@ pub mod keys;
 mod load;
 mod pg_url;
 mod secret;
+pub mod slot_name;
 mod sources;
 pub mod suggest;
 mod value;
@@ -19,7 +20,9 @@ use std::time::Duration;
 pub use error::{ConfigError, Origin, Problem};
 pub use pg_url::{DEFAULT_PORT, Host, PgUrl, PgUrlError, SslMode};
 pub use secret::Secret;
+pub use slot_name::default_slot_name;
 pub use sources::{FlagValue, Sources};
+pub use value::duration as parse_duration;
 
 /// Everything `pgstream run` needs to know, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! A value that no log line, error or debug print may show.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::str::FromStr;
 
 /// What stands in for a secret wherever it would be printed.
 const MASK: &str = "***";
@@ -21,6 +23,15 @@ impl Secret {
     /// The text itself: for the peer that asks for it, never for a log line or an error.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Any text can be a secret: for command lines, whose options are read by `FromStr`.
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(text))
     }
 }
 

@@ -9,8 +9,8 @@ use super::error::{Origin, Problem};
 use super::keys::{self, KEYS, Key, PREFIX, State};
 use super::suggest::nearest;
 
-/// The places a configuration is read from.
-#[derive(Clone, Debug, Default)]
+/// The places a configuration is read from. Not `Debug`: URLs with passwords are among the values.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// What the command line sets.
     pub flags: Vec<FlagValue>,
@@ -21,7 +21,7 @@ pub struct Sources {
 }
 
 /// One flag that sets a key.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FlagValue {
     /// The flag with its dashes, for errors.
     pub flag: &'static str,
@@ -42,14 +42,14 @@ impl Sources {
 }
 
 /// A value that was set, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Found {
     pub(super) value: String,
     pub(super) origin: Origin,
 }
 
 /// The sources read and laid over each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Layers {
     values: BTreeMap<&'static str, Found>,
     /// What is wrong with the sources themselves.

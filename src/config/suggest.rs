@@ -3,17 +3,16 @@
 /// How alike two names must be (Jaro-Winkler, 0 to 1) for one to be suggested for the other.
 const ALIKE: f64 = 0.8;
 
+/// How many letters of a short name may be wrong, missing, added or swapped with their neighbour.
+const SLIPS: usize = 1;
+
 /// The known name most like the given one, if any is alike enough to be what was meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
     known
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
-        })
-        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, candidate)| *likeness >= ALIKE || strsim::osa_distance(&name, candidate) <= SLIPS)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate)
 }
@@ -29,6 +28,7 @@ mod tests {
             ("ssl_mode", Some("sslmode")),
             ("SSLMODE", Some("sslmode")),
             ("hst", Some("host")),
+            ("ohst", Some("host")),
             ("timeout", None),
             ("", None),
         ] {

@@ -14,11 +14,12 @@ const MAX_SIZE: ByteSize = ByteSize::tib(1);
 /// The most exchanges at one time: each holds a thread and a connection.
 const MAX_WORKERS: usize = 10_000;
 
-/// The longest name PostgreSQL gives to a slot (`NAMEDATALEN` - 1).
-const MAX_SLOT_NAME: usize = 63;
-
 /// A positive duration: `60s`, `1m30s`, `500ms`, or a bare number of seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// Text for the operator that says what to write.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_duration(text)
@@ -81,40 +82,8 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// A slot name as PostgreSQL allows it.
-pub(super) fn slot_name(text: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    if text.is_empty() || text.len() > MAX_SLOT_NAME || !text.bytes().all(allowed) {
-        return Err(format!(
-            "{text:?} is not a slot name: PostgreSQL allows 1 to {MAX_SLOT_NAME} lower-case letters (a-z), digits and underscores"
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-/// The slot name for a database that was given none: `pgstream_<dbname>_slot`, made valid.
-pub(super) fn default_slot_name(dbname: &str) -> String {
-    const BEFORE: &str = "pgstream_";
-    const BEHIND: &str = "_slot";
-    let middle: String = dbname
-        .chars()
-        .map(|c| c.to_ascii_lowercase())
-        .map(|c| {
-            if c.is_ascii_lowercase() || c.is_ascii_digit() {
-                c
-            } else {
-                '_'
-            }
-        })
-        .take(MAX_SLOT_NAME - BEFORE.len() - BEHIND.len())
-        .collect();
-    format!("{BEFORE}{middle}{BEHIND}")
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -201,28 +170,6 @@ mod tests {
                 expected,
                 "{text}"
             );
-        }
-    }
-
-    #[test]
-    fn slot_names() {
-        assert_eq!(
-            slot_name("pgstream_tutorial_slot").as_deref(),
-            Ok("pgstream_tutorial_slot")
-        );
-        for text in ["", "Slot", "my-slot", "sløt", &"x".repeat(64)] {
-            let error = slot_name(text).unwrap_err();
-            assert!(error.contains("lower-case letters"), "{error}");
-        }
-        assert_eq!(default_slot_name("postgres"), "pgstream_postgres_slot");
-        assert_eq!(default_slot_name("My-Shop"), "pgstream_my_shop_slot");
-    }
-
-    proptest! {
-        #[test]
-        fn the_default_slot_name_of_any_database_is_valid(dbname in ".*") {
-            let name = default_slot_name(&dbname);
-            prop_assert_eq!(slot_name(&name), Ok(name.clone()));
         }
     }
 }

@@ -192,8 +192,10 @@ impl Shared {
         if let Some(at) = next.alarm {
             self.timer.set(outbox, at);
         }
-        if let Some(delivery) = next.delivered {
-            delivery.token.settle();
+        if let Some(Delivery { event, token, .. }) = next.delivered {
+            // In this order, so that what is settled holds nothing of the budget any more.
+            drop(event);
+            token.settle();
         }
         next.work
     }
@@ -226,7 +228,7 @@ impl Shared {
         match change {
             Change::Failing => {
                 warn!(self.log, "endpoint is failing; its deliveries wait and are tried again";
-                "url" => %outbox.target(), "outcome" => %outcome)
+                "url" => %outbox.target(), "outcome" => %outcome);
             }
             Change::Recovered(failures) => info!(self.log, "endpoint answers again";
                 "url" => %outbox.target(), "failures" => failures),

@@ -133,8 +133,7 @@ impl<T> Lanes<T> {
     }
 
     /// What was handed out is settled: its lanes move on.
-    pub fn done(&mut self, ticket: Ticket) {
-        let id = ticket.0;
+    pub fn done(&mut self, Ticket(id): Ticket) {
         if self.order != Order::Unordered {
             for (slot, key) in lanes_of(self.entries[id].keys) {
                 self.leave(id, slot, key);
@@ -147,15 +146,15 @@ impl<T> Lanes<T> {
     }
 
     /// What was handed out failed: it keeps its place, and is ready again at `due`.
-    pub fn retry(&mut self, ticket: Ticket, value: T, due: Instant) {
-        self.entries[ticket.0].value = Some(value);
-        self.delayed.push(Reverse((due, ticket.0)));
+    pub fn retry(&mut self, Ticket(id): Ticket, value: T, due: Instant) {
+        self.entries[id].value = Some(value);
+        self.delayed.push(Reverse((due, id)));
     }
 
     /// What was handed out was not tried: it is ready again, before everything else.
-    pub fn put_back(&mut self, ticket: Ticket, value: T) {
-        self.entries[ticket.0].value = Some(value);
-        self.ready.push_front(ticket.0);
+    pub fn put_back(&mut self, Ticket(id): Ticket, value: T) {
+        self.entries[id].value = Some(value);
+        self.ready.push_front(id);
     }
 
     /// Makes ready what is due at `now`.

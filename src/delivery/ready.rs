@@ -121,8 +121,8 @@ impl ReadyQueue {
     }
 
     /// Gives a turn back.
-    pub(super) fn end_turn(&self, turn: Turn) {
-        if turn.failing {
+    pub(super) fn end_turn(&self, Turn { failing, .. }: Turn) {
+        if failing {
             let mut state = self.lock();
             state.failing_turns -= 1;
             if state.idle > 0 && !state.failing.is_empty() {

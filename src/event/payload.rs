@@ -4,7 +4,7 @@
 //! string is escaped anew.
 
 use pgstream_proto::Lsn;
-use pgstream_proto::wal2json::{Action, Columns, Record};
+use pgstream_proto::wal2json::{Action, Columns, JsonStr, Record};
 
 /// What the envelope takes beside the columns, with room to spare: the keys, the LSN, the timestamp, the metadata.
 const ENVELOPE_LEN: usize = 320;
@@ -33,13 +33,13 @@ pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize) -> Vec<u8> {
     out.extend_from_slice(br#"{"Data":{"action":""#);
     out.extend_from_slice(header.action.letter().as_bytes());
     out.extend_from_slice(br#"","timestamp":"#);
-    push_or_empty(&mut out, header.timestamp.map(|timestamp| timestamp.raw()));
+    push_or_empty(&mut out, header.timestamp.map(JsonStr::raw));
     out.extend_from_slice(br#","lsn":""#);
     out.extend_from_slice(lsn.to_string().as_bytes());
     out.extend_from_slice(br#"","schema":"#);
-    push_or_empty(&mut out, header.schema.map(|schema| schema.raw()));
+    push_or_empty(&mut out, header.schema.map(JsonStr::raw));
     out.extend_from_slice(br#","table":"#);
-    push_or_empty(&mut out, header.table.map(|table| table.raw()));
+    push_or_empty(&mut out, header.table.map(JsonStr::raw));
     let (columns, identity) = match header.action {
         Action::Insert => (record.columns, None),
         Action::Delete => (None, record.identity),

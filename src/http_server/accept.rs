@@ -92,3 +92,103 @@ async fn finish(mut connections: JoinSet<()>, grace: Duration) {
         connections.shutdown().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::service::service_fn;
+    use slog::{Discard, o};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        connections: 1,
+        head: Duration::from_millis(200),
+        body: Duration::from_secs(5),
+        body_bytes: 8,
+        write: Duration::from_secs(10),
+        grace: Duration::from_millis(200),
+    };
+
+    /// A server that answers without reading a body, except that `/never` is not answered.
+    async fn start() -> (
+        std::net::SocketAddr,
+        CancellationToken,
+        tokio::task::JoinHandle<()>,
+    ) {
+        let server = Server::bind("127.0.0.1:0").await.unwrap();
+        let (address, shutdown) = (server.address(), CancellationToken::new());
+        let service = service_fn(async |request: Request<Incoming>| {
+            if request.uri().path() == "/never" {
+                std::future::pending::<()>().await;
+            }
+            Ok(Response::new(Full::new(Bytes::from_static(b"done"))))
+        });
+        let stop = shutdown.clone();
+        let log = Logger::root(Discard, o!());
+        let task = tokio::spawn(async move { server.serve(service, LIMITS, &log, stop).await });
+        (address, shutdown, task)
+    }
+
+    async fn ask(stream: &mut TcpStream, request: &str) -> String {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_connection_over_the_limit_waits_for_its_turn() {
+        let (address, shutdown, task) = start().await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut next = TcpStream::connect(address).await.unwrap();
+        let begin = Instant::now();
+        let answer = ask(
+            &mut next,
+            "GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(answer.ends_with("\r\n\r\ndone"), "{answer}");
+        assert!(
+            begin.elapsed() >= LIMITS.head,
+            "the idle one has to be closed first"
+        );
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        shutdown.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_reaches_a_client_that_is_still_sending() {
+        let (address, shutdown, task) = start().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let body = "x".repeat(900_000);
+        let request = format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 900000\r\n\r\n{body}");
+        let answer = ask(&mut stream, &request).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
+            "{answer}"
+        );
+        shutdown.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_never_answered_is_cut_after_the_grace() {
+        let (address, shutdown, task) = start().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /never HTTP/1.1\r\nhost: h\r\n\r\n")
+            .await
+            .unwrap();
+        let cut = async {
+            shutdown.cancel();
+            task.await.unwrap();
+        };
+        let ((), read) = tokio::join!(cut, async { stream.read(&mut [0]).await });
+        assert_eq!(read.unwrap_or(0), 0);
+    }
+}

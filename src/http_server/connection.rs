@@ -50,7 +50,12 @@ pub(super) async fn serve_connection<S, B>(
     };
     if ended.is_ok() {
         let stream = connection.into_parts().io.into_inner().into_inner();
-        let _ = timeout(LINGER, linger(stream)).await;
+        tokio::select! {
+            // First, so that what has come already is taken even when the program is ending.
+            biased;
+            _ = timeout(LINGER, linger(stream)) => {}
+            () = shutdown.cancelled() => {}
+        }
     }
 }
 

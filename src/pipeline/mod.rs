@@ -1,1 +1,45 @@
 //! From a record to deliveries: filter, match, encode, submit.
+//!
+//! The stream enters here through [`StreamIntake`]. What happens to a record:
+//!
+//! ```text
+//! header -> own table?  -> relation (its partition root) -> receivers of (set, relation, action)
+//!        -> none: counted and gone, its columns never looked at
+//!        -> some: parse -> share of the budget -> id, place, payload -> one event, one delivery a receiver -> batch
+//! ```
+//!
+//! A record that has to wait, for the budget, a fresh subscription set or a catalog look-up, is parked: the intake is
+//! not ready until it has gone through, and nothing after it is read meanwhile. Stands between `replication` and
+//! `delivery`, which do not know each other.
+
+mod batch;
+mod catalog;
+mod error;
+mod intake;
+mod relations;
+mod routes;
+
+pub use error::PipelineError;
+pub use intake::{Parts, StreamIntake};
+
+/// The schema of our own tables, of which only the schema log's entries are delivered.
+const OWN_SCHEMA: &str = "pgstream";
+/// The table of the schema log, in [`OWN_SCHEMA`].
+const SCHEMA_LOG: &str = "schema_log";
+/// Our own tables that the plugin leaves out of the stream, in [`OWN_SCHEMA`]. What it cannot leave out is filtered
+/// here as well.
+const FILTERED_TABLES: &[&str] = &[
+    "table_ids",
+    "webhook_subscriptions",
+    "source_migrations",
+    "store_migrations",
+];
+
+/// Tables that the plugin is to leave out of the stream, as `schema.table`.
+#[must_use]
+pub fn filtered_tables() -> Vec<String> {
+    FILTERED_TABLES
+        .iter()
+        .map(|table| format!("{OWN_SCHEMA}.{table}"))
+        .collect()
+}

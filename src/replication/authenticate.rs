@@ -2,8 +2,6 @@
 //!
 //! Channel binding comes with TLS. The SCRAM exchange itself is `postgres-protocol`'s.
 
-use std::future::Future;
-
 use bytes::Bytes;
 use pgstream_proto::backend::Authentication;
 use pgstream_proto::frontend::{PasswordMessage, SaslInitialResponse};
@@ -13,7 +11,7 @@ use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, Scr
 
 use super::ReplicationError;
 use super::connect::Connection;
-use crate::config::PgUrl;
+use crate::config::{PgUrl, Secret};
 
 /// Does what the server asks for until it lets us in.
 pub(super) async fn authenticate(connection: &mut Connection, url: &PgUrl) -> Result<(), ReplicationError> {
@@ -77,15 +75,15 @@ async fn scram(
 }
 
 /// The next step, which must be the one that `wanted` picks.
-fn expect<'a, T: 'a>(
-    connection: &'a mut Connection,
-    wanted: impl FnOnce(Authentication) -> Option<T> + 'a,
-) -> impl Future<Output = Result<T, ReplicationError>> + 'a {
-    async { wanted(connection.receive_authentication().await?).ok_or_else(out_of_turn) }
+async fn expect<T>(
+    connection: &mut Connection,
+    wanted: impl FnOnce(Authentication) -> Option<T>,
+) -> Result<T, ReplicationError> {
+    wanted(connection.receive_authentication().await?).ok_or_else(out_of_turn)
 }
 
 fn password(url: &PgUrl) -> Result<&str, ReplicationError> {
-    let password = url.password.as_ref().map(|password| password.expose());
+    let password = url.password.as_ref().map(Secret::expose);
     password.ok_or_else(|| ReplicationError::NoPassword {
         user: url.user.clone(),
     })

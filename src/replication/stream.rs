@@ -138,14 +138,12 @@ impl Stream {
             if taken == MAX_BATCH_FRAMES || bytes >= MAX_BATCH_BYTES || !intake.is_ready() {
                 break;
             }
-            match self.connection.framed.next().now_or_never() {
-                None => break,
-                Some(next) => {
-                    frame = next
-                        .ok_or(ReplicationError::Closed)?
-                        .map_err(ReplicationError::from)?
-                }
-            }
+            let Some(next) = self.connection.framed.next().now_or_never() else {
+                break;
+            };
+            frame = next
+                .ok_or(ReplicationError::Closed)?
+                .map_err(ReplicationError::from)?;
         }
         intake.flush();
         if intake.confirmed() > self.confirmed {
@@ -235,7 +233,7 @@ impl Stream {
         match acknowledged.await {
             Ok(Ok(())) => self.connection.send(FrontendMessage::Terminate).await?,
             Ok(Err(error)) => {
-                debug!(self.log, "the server did not end the stream in order"; "error" => %error)
+                debug!(self.log, "the server did not end the stream in order"; "error" => %error);
             }
             Err(_) => debug!(self.log, "the server did not end the stream in time"),
         }

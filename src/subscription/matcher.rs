@@ -1,6 +1,6 @@
 //! Who receives a change: an immutable set of subscriptions, indexed by schema and table.
 //!
-//! Pure: no clock, no I/O. The cache builds the sets and puts them to use.
+//! Pure: no clock, no I/O. [`super::cache`] builds the sets and puts them to use.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

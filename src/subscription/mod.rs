@@ -5,9 +5,12 @@
 //!
 //! - [`model`]: one subscription, validated. A leaf: it imports no other room.
 //! - [`matcher`]: an immutable set of subscriptions, and who receives a change. Pure.
+//! - [`cache`]: the set in use, kept in step with the store.
 
+pub mod cache;
 pub mod matcher;
 pub mod model;
 
+pub use cache::{CacheError, CacheMode, RefreshTasks, Subscriptions, Ticket};
 pub use matcher::SubscriptionSet;
 pub use model::{EventType, EventTypes, Subscription, SubscriptionError};

@@ -13,35 +13,35 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The slot of most tests.
-pub const SLOT: &str = "pgstream_tutorial_slot";
+pub(crate) const SLOT: &str = "pgstream_tutorial_slot";
 
 /// The installed PostgreSQL.
-pub fn installation() -> Installation {
+pub(crate) fn installation() -> Installation {
     Installation::find().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A new server with these settings.
-pub fn cluster(settings: &[(&str, &str)]) -> Cluster {
+pub(crate) fn cluster(settings: &[(&str, &str)]) -> Cluster {
     Cluster::start(&installation(), settings).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The URL of a database, for the superuser.
-pub fn url(cluster: &Cluster, dbname: &str) -> PgUrl {
+pub(crate) fn url(cluster: &Cluster, dbname: &str) -> PgUrl {
     PgUrl::parse(&cluster.url(dbname)).unwrap()
 }
 
 /// The URL of database `postgres` for another role.
-pub fn url_as(cluster: &Cluster, role: &str) -> PgUrl {
+pub(crate) fn url_as(cluster: &Cluster, role: &str) -> PgUrl {
     PgUrl::parse(&cluster.url_as(role, "postgres")).unwrap()
 }
 
 /// A session in database `postgres`.
-pub async fn session(cluster: &Cluster) -> PgConnection {
+pub(crate) async fn session(cluster: &Cluster) -> PgConnection {
     session_in(&url(cluster, "postgres")).await
 }
 
 /// A session wherever this URL points to, with the server's default settings.
-pub async fn session_in(url: &PgUrl) -> PgConnection {
+pub(crate) async fn session_in(url: &PgUrl) -> PgConnection {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
         .port(url.port)
@@ -54,14 +54,14 @@ pub async fn session_in(url: &PgUrl) -> PgConnection {
 }
 
 /// Runs statements; a failure shows the text.
-pub async fn run(session: &mut PgConnection, text: &str) {
+pub(crate) async fn run(session: &mut PgConnection, text: &str) {
     if let Err(error) = session.execute(AssertSqlSafe(text.to_owned())).await {
         panic!("{text}: {error}");
     }
 }
 
 /// One value of one row.
-pub async fn value<T>(session: &mut PgConnection, text: &str) -> T
+pub(crate) async fn value<T>(session: &mut PgConnection, text: &str) -> T
 where
     T: Send + Unpin + sqlx::Type<sqlx::Postgres> + for<'r> sqlx::Decode<'r, sqlx::Postgres>,
 {
@@ -75,7 +75,7 @@ where
 }
 
 /// The first column of all rows.
-pub async fn values<T>(session: &mut PgConnection, text: &str) -> Vec<T>
+pub(crate) async fn values<T>(session: &mut PgConnection, text: &str) -> Vec<T>
 where
     T: Send + Unpin + sqlx::Type<sqlx::Postgres> + for<'r> sqlx::Decode<'r, sqlx::Postgres>,
 {
@@ -89,7 +89,7 @@ where
 }
 
 /// What `init` is told when source and store are this one database.
-pub fn init_options(source: PgUrl) -> InitOptions {
+pub(crate) fn init_options(source: PgUrl) -> InitOptions {
     InitOptions {
         source,
         store: None,
@@ -99,7 +99,7 @@ pub fn init_options(source: PgUrl) -> InitOptions {
 }
 
 /// The same for `tear-down`.
-pub fn tear_down_options(source: PgUrl) -> TearDownOptions {
+pub(crate) fn tear_down_options(source: PgUrl) -> TearDownOptions {
     TearDownOptions {
         source,
         store: None,
@@ -108,12 +108,12 @@ pub fn tear_down_options(source: PgUrl) -> TearDownOptions {
 }
 
 /// Runs `init`, ignoring what it says while waiting.
-pub async fn init_quietly(options: &InitOptions) -> Result<InitReport, SetupError> {
+pub(crate) async fn init_quietly(options: &InitOptions) -> Result<InitReport, SetupError> {
     init(options, &mut |_| ()).await
 }
 
 /// Initialises database `postgres`.
-pub async fn initialised(settings: &[(&str, &str)]) -> Cluster {
+pub(crate) async fn initialised(settings: &[(&str, &str)]) -> Cluster {
     let cluster = cluster(settings);
     init_quietly(&init_options(url(&cluster, "postgres")))
         .await
@@ -122,7 +122,7 @@ pub async fn initialised(settings: &[(&str, &str)]) -> Cluster {
 }
 
 /// Waits until the condition holds, and fails the test at the deadline.
-pub async fn wait_until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn wait_until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = Instant::now() + DEADLINE;
     while !condition().await {
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");

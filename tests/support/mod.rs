@@ -1,4 +1,5 @@
 //! What the suites share: the throwaway cluster, the scripted receiver, the program under test.
 
-pub mod database;
-pub mod receiver;
+pub(crate) mod database;
+pub(crate) mod program;
+pub(crate) mod receiver;

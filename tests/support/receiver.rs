@@ -20,23 +20,23 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// One request, complete.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// Which request it is, over all connections, from 0.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Which connection it came on, from 0.
-    pub connection: usize,
+    pub(crate) connection: usize,
     /// When it was complete.
-    pub at: Instant,
-    pub method: String,
-    pub path: String,
+    pub(crate) at: Instant,
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// Names in lower case, in the order in which they came.
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
     /// The value of the first header of this (lower-case) name.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(known, _)| known == name)
@@ -44,7 +44,7 @@ impl Request {
     }
 
     /// The body, which has to be JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&self.body)))
     }
@@ -52,7 +52,7 @@ impl Request {
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// It is answered, and the connection kept.
     Answer(Answer),
     /// The connection is reset.
@@ -67,17 +67,17 @@ pub enum Action {
 
 /// An answer, its length in `content-length` unless the script frames it itself.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
     /// How long it waits before it is sent.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
 }
 
 impl Action {
     /// An empty answer of this status.
-    pub fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self::Answer(Answer {
             status,
             headers: Vec::new(),
@@ -90,7 +90,7 @@ impl Action {
 type Script = dyn Fn(&Request) -> Action + Send + Sync;
 
 /// A running receiver; dropping it cuts its connections and ends its threads.
-pub struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -122,12 +122,12 @@ struct State {
 
 impl Receiver {
     /// A receiver on a free port of 127.0.0.1.
-    pub fn start(script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> Self {
         Self::start_at(0, script)
     }
 
     /// A receiver on this port: one that was away comes back.
-    pub fn start_at(port: u16, script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> Self {
+    pub(crate) fn start_at(port: u16, script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port to listen on");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
@@ -147,28 +147,28 @@ impl Receiver {
         }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }
 
     /// The URL of a path with its leading slash.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// How many connections were opened so far.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.started.load(Ordering::Relaxed)
     }
 
     /// What came so far, in the order in which requests were complete.
-    pub fn requests(&self) -> Vec<Arc<Request>> {
+    pub(crate) fn requests(&self) -> Vec<Arc<Request>> {
         self.shared.lock().requests.clone()
     }
 
     /// Waits until the requests so far fulfil the condition, and returns them. Fails the test when that does
     /// not happen in time.
-    pub fn wait_for(
+    pub(crate) fn wait_for(
         &self,
         condition: impl Fn(&[Arc<Request>]) -> bool,
         deadline: Duration,
@@ -381,6 +381,7 @@ fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: {what:?}"))
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -440,6 +441,32 @@ mod tests {
             ("/a", Some("h"))
         );
         assert!(requests[0].at <= requests[1].at);
+    }
+
+    #[test]
+    fn many_requests_are_kept_once_each() {
+        const EACH: usize = 2_500;
+        let receiver = Receiver::start(|_| Action::status(200));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut stream = connect(&receiver);
+                    let mut answer = vec![0; b"HTTP/1.1 200 Scripted\r\ncontent-length: 0\r\n\r\n".len()];
+                    for _ in 0..EACH {
+                        post(&mut stream, "/", "{}");
+                        stream.read_exact(&mut answer).unwrap();
+                    }
+                });
+            }
+            let requests = receiver.wait_for(|requests| requests.len() == 4 * EACH, DEADLINE);
+            assert!(
+                requests
+                    .iter()
+                    .enumerate()
+                    .all(|(number, request)| request.number == number)
+            );
+        });
+        assert_eq!(receiver.connections(), 4);
     }
 
     #[test]

@@ -48,7 +48,6 @@ impl fmt::Debug for DataRow {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::BackendMessage;
     use crate::codec::tests::decode_one;
 

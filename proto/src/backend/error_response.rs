@@ -168,7 +168,6 @@ impl fmt::Debug for ErrorFields {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::BackendMessage;
     use crate::codec::tests::decode_one;
 

@@ -1,7 +1,7 @@
 //! Framing, at the edges and at every split.
 
 use super::*;
-use crate::backend::tests::{any_stream, frame};
+use crate::backend::tests::any::{any_stream, frame};
 use bytes::Bytes;
 use proptest::prelude::*;
 

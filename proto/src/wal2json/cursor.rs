@@ -28,6 +28,7 @@ impl Span {
 pub(super) struct Cursor<'a> {
     record: &'a [u8],
     at: usize,
+    groups: usize,
 }
 
 /// An array or object whose elements are being read.
@@ -42,28 +43,36 @@ impl<'a> Cursor<'a> {
         if u32::try_from(record.len()).is_err() {
             return Err(ParseError::new(0, Problem::TooLong));
         }
-        Ok(Self { record, at: 0 })
+        Ok(Self {
+            record,
+            at: 0,
+            groups: 0,
+        })
     }
 
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.record.get(self.at).copied()
     }
 
     /// Everything from here on.
+    #[inline]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.record.get(self.at..).unwrap_or_default()
     }
 
     /// Moves over bytes that were looked at; the end of the record stays the last position.
+    #[inline]
     pub(super) fn advance(&mut self, bytes: usize) {
         self.at = self.at.saturating_add(bytes).min(self.record.len());
     }
 
     /// Moves over `byte` if it stands here.
+    #[inline]
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         let here = self.peek() == Some(byte);
         self.at += usize::from(here);
@@ -79,6 +88,7 @@ impl<'a> Cursor<'a> {
         here
     }
 
+    #[inline]
     pub(super) fn skip_white_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -95,6 +105,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What lies between `start`, an earlier position, and here.
+    #[inline]
     pub(super) fn span_from(&self, start: usize) -> Span {
         // Neither cast can lose anything: `new` has bounded the length.
         Span {
@@ -103,6 +114,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn bytes(&self, span: Span) -> &'a [u8] {
         &self.record[span.start as usize..span.end as usize]
     }
@@ -121,6 +133,7 @@ impl<'a> Cursor<'a> {
     /// Reads a string and returns its span, quotes included.
     ///
     /// Checks all but UTF-8, which is cheaper over the whole record at once or over the few strings needed.
+    #[inline]
     pub(super) fn string(&mut self, what: &'static str) -> Result<Span, ParseError> {
         let start = self.at;
         if !self.eat(b'"') {
@@ -134,14 +147,18 @@ impl<'a> Cursor<'a> {
                     return Ok(self.span_from(start));
                 }
                 Some(b'\\') => {
-                    let escaped = escape::decode(self.rest());
-                    let (_, length) = escaped.map_err(|problem| ParseError::new(self.at, problem))?;
-                    self.advance(length);
+                    let length = escape::length(self.rest());
+                    self.at += length.map_err(|problem| ParseError::new(self.at, problem))?;
                 }
                 Some(_) => return Err(ParseError::new(self.at, Problem::ControlCharacter)),
                 None => return Err(self.expected("the end of a string")),
             }
         }
+    }
+
+    /// How many arrays and objects were entered and not left.
+    pub(super) fn depth(&self) -> usize {
+        self.groups
     }
 
     /// Enters the object that stands here.
@@ -161,15 +178,15 @@ impl<'a> Cursor<'a> {
         separator: &'static str,
         what: &'static str,
     ) -> Result<Group, ParseError> {
-        if self.eat(opening) {
-            Ok(Group {
-                closing,
-                separator,
-                first: true,
-            })
-        } else {
-            Err(self.expected(what))
+        if !self.eat(opening) {
+            return Err(self.expected(what));
         }
+        self.groups += 1;
+        Ok(Group {
+            closing,
+            separator,
+            first: true,
+        })
     }
 
     /// Moves to the next element of an array, or past its end and returns false.
@@ -177,7 +194,8 @@ impl<'a> Cursor<'a> {
         self.skip_white_space();
         let first = std::mem::replace(&mut group.first, false);
         if self.eat(group.closing) {
-            // An end right after a comma is caught below, where the comma is read.
+            // Never behind a comma: a key or value has been read since.
+            self.groups -= 1;
             return Ok(false);
         }
         if !first {

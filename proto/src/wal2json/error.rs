@@ -1,6 +1,6 @@
 //! Why a record could not be read.
 
-use super::{Action, MAX_COLUMNS, MAX_VALUE_DEPTH};
+use super::{Action, MAX_COLUMNS, MAX_DEPTH};
 
 /// A record that is not what wal2json should print. It carries a position and never a part of the record, which
 /// holds a user's data.
@@ -33,8 +33,8 @@ pub enum Problem {
     /// A `\u` escape of one half of a surrogate pair without the other.
     #[error("a \\u escape names half of a surrogate pair without the other half")]
     LoneSurrogate,
-    /// A value nested deeper than [`MAX_VALUE_DEPTH`].
-    #[error("a value is nested more than {MAX_VALUE_DEPTH} levels deep")]
+    /// Nesting deeper than [`MAX_DEPTH`].
+    #[error("the record nests more than {MAX_DEPTH} levels deep")]
     TooDeep,
     /// A list longer than [`MAX_COLUMNS`].
     #[error("a list has more than {MAX_COLUMNS} columns")]

@@ -4,7 +4,6 @@
 /// (`MaxHeapAttributeNumber`). It bounds the scratch memory that a [`Parser`](super::Parser) keeps.
 pub const MAX_COLUMNS: usize = 1600;
 
-/// How deep arrays and objects may nest inside one value. wal2json prints no nested value at all, so this only
-/// concerns keys to come. With the three levels around a column's value it stays far below the 128 at which
-/// serde_json gives up.
-pub const MAX_VALUE_DEPTH: usize = 64;
+/// How deep arrays and objects of a record may nest, the record itself included. wal2json needs three levels;
+/// more would come with keys we do not know. serde_json gives up at 128.
+pub const MAX_DEPTH: usize = 64;

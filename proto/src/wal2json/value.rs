@@ -1,19 +1,17 @@
 //! Any JSON value: where it ends, and that it is valid all the way there.
 
 use super::cursor::{Cursor, Span};
-use super::{MAX_VALUE_DEPTH, ParseError, Problem};
+use super::{MAX_DEPTH, ParseError, Problem};
 
-/// The arrays and objects around the current position, the innermost in the lowest bit: set for an object.
+/// The arrays and objects within a value around the current position, the innermost in the lowest bit: set for
+/// an object.
 #[derive(Default)]
 struct Nesting {
     objects: u64,
     depth: usize,
 }
 
-const _: () = assert!(
-    MAX_VALUE_DEPTH <= u64::BITS as usize,
-    "a level of nesting is a bit"
-);
+const _: () = assert!(MAX_DEPTH <= u64::BITS as usize, "a level of nesting is a bit");
 
 impl Nesting {
     fn enter(&mut self, object: bool) {
@@ -111,7 +109,7 @@ impl Cursor<'_> {
 
     /// Enters an array or object, up to its first value. Returns true if it ended at once, being empty.
     fn open(&mut self, object: bool, nesting: &mut Nesting) -> Result<bool, ParseError> {
-        if nesting.depth == MAX_VALUE_DEPTH {
+        if self.depth() + nesting.depth >= MAX_DEPTH {
             return Err(ParseError::new(self.position(), Problem::TooDeep));
         }
         self.advance(1);

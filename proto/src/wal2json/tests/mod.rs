@@ -1,0 +1,10 @@
+//! What no file of the parser can be tested for alone: whole records.
+
+mod captured;
+mod generated;
+mod grammar;
+mod oracle;
+mod reference;
+
+use super::{Action, Column, Columns, Header, JsonStr, KeyColumns, MAX_COLUMNS, MAX_DEPTH};
+use super::{Parser, Problem, Record, header};

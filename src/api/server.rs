@@ -1,0 +1,82 @@
+//! The server as the rest of the program sees it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper_util::service::TowerToHyperService;
+use slog::{Logger, info};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use super::routes::routes;
+use crate::http_server::{self, BindError, Limits};
+use crate::store::PgPool;
+use crate::subscription::Subscriptions;
+
+/// What a client of the subscription server may use, where the configuration says nothing else.
+pub const LIMITS: Limits = Limits {
+    connections: 256,
+    head: Duration::from_secs(5),
+    body: Duration::from_secs(5),
+    body_bytes: 64 * 1024,
+    write: Duration::from_secs(10),
+    grace: Duration::from_secs(2),
+};
+
+/// [`LIMITS`] with the times that the configuration gives a client: for the head and for the body of a
+/// request, and for taking an answer.
+#[must_use]
+pub const fn limits(read_timeout: Duration, write_timeout: Duration) -> Limits {
+    Limits {
+        head: read_timeout,
+        body: read_timeout,
+        write: write_timeout,
+        ..LIMITS
+    }
+}
+
+/// A subscription server that has its address and serves nothing yet.
+#[derive(Debug)]
+pub struct Server(http_server::Server);
+
+/// Why the server did not start.
+#[derive(Debug, Error)]
+#[error(
+    "cannot start the subscription server: set PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS to an address that is free"
+)]
+pub struct ApiError(#[from] BindError);
+
+/// What the requests work on.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The store's database.
+    pub store: PgPool,
+    /// The set in use, which a change is put into before it is answered.
+    pub subscriptions: Subscriptions,
+    /// Where failures of the store are logged.
+    pub log: Logger,
+}
+
+impl Server {
+    /// Listens on `address`. The unspecified IPv6 address means all interfaces of both families.
+    ///
+    /// # Errors
+    /// [`ApiError`], whose source names the address.
+    pub async fn bind(address: SocketAddr) -> Result<Self, ApiError> {
+        Ok(Self(http_server::Server::bind(&address.to_string()).await?))
+    }
+
+    /// The address the server listens on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Serves until `shutdown` is cancelled, and a grace of at most [`Limits::grace`] longer.
+    pub async fn serve(self, state: State, limits: Limits, shutdown: CancellationToken) {
+        let log = state.log.clone();
+        info!(log, "subscription server listening"; "address" => %self.address());
+        let service = TowerToHyperService::new(warp::service(routes(state, limits)));
+        self.0.serve(service, limits, &log, shutdown).await;
+    }
+}

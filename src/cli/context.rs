@@ -1,0 +1,79 @@
+//! What every command is given.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use slog::{Logger, warn};
+
+use super::failure::Failure;
+use super::shutdown::Shutdown;
+use crate::config::{Config, Sources};
+use crate::telemetry::{self, LogOptions};
+
+/// The surroundings of a command.
+pub struct Context {
+    /// The program's log.
+    pub log: Logger,
+    /// How the log was asked to be; also whether colours are wanted elsewhere.
+    pub log_options: LogOptions,
+}
+
+impl Context {
+    /// Whether what goes to stdout may be coloured.
+    pub fn color(&self) -> bool {
+        telemetry::use_color(self.log_options.no_color, &io::stdout())
+    }
+
+    /// Prints a line of a command's result.
+    pub fn print(&self, text: &str) {
+        // Refused only when nobody reads it; the exit code remains.
+        let _ = writeln!(io::stdout(), "{text}");
+    }
+
+    /// Prints the outcome of a command, the way the tutorial shows it.
+    pub fn print_success(&self, text: &str) {
+        let success = if self.color() {
+            "\x1b[1;32mSUCCESS\x1b[0m"
+        } else {
+            "SUCCESS"
+        };
+        self.print(&format!("{success}  {text}"));
+    }
+
+    /// Loads the configuration and logs its warnings.
+    pub(super) fn load(&self, sources: &Sources) -> Result<Config, Failure> {
+        let config = Config::load(sources)?;
+        for warning in &config.warnings {
+            warn!(self.log, "{}", warning);
+        }
+        Ok(config)
+    }
+
+    /// Runs a command's work on a runtime of its own, which ends with it.
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::of_work)?;
+        runtime.block_on(work)
+    }
+
+    /// Does the same, and drops the work on SIGINT or SIGTERM, so that it can undo what is half done.
+    pub(super) fn block_on_interruptible<T, E: Error + Send + Sync + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        self.block_on(async {
+            let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;
+            tokio::select! {
+                done = work => done.map_err(Failure::of_work),
+                () = shutdown.graceful.cancelled() => Err(Failure::of_work(Interrupted)),
+            }
+        })
+    }
+}
+
+/// A command ended by a signal.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted before it was complete: run it again")]
+struct Interrupted;

@@ -1,0 +1,66 @@
+//! A command that could not do its work: what is printed, and the exit code that it leads to.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+
+use slog::{Logger, crit};
+
+use super::exit::Exit;
+use crate::config::ConfigError;
+use crate::telemetry::LogFormat;
+
+/// An error on its way out of the program.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// A failure of the work itself.
+    pub fn of_work(error: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            exit: Exit::Failure,
+            error: Box::new(error),
+        }
+    }
+
+    /// A failure that another value of a flag or a key avoids.
+    pub fn of_usage(error: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            exit: Exit::Usage,
+            error: Box::new(error),
+        }
+    }
+
+    /// Tells the operator: as text on stderr, or where the log is for machines, as a line of it.
+    pub(super) fn report(&self, format: LogFormat, log: &Logger) -> Exit {
+        match format {
+            LogFormat::Console => {
+                // Without stderr there is nobody to tell; the exit code remains.
+                let _ = writeln!(io::stderr(), "error: {self}");
+            }
+            LogFormat::Json => crit!(log, "{}", self),
+        }
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)?;
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::of_usage(error)
+    }
+}

@@ -1,0 +1,374 @@
+//! The intake of the stream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pgstream_proto::Lsn;
+use pgstream_proto::replication::XLogData;
+use pgstream_proto::wal2json::{self, Action, Header, JsonStr, Parser, Record};
+use slog::Logger;
+
+use super::batch::Batch;
+use super::catalog::partition_root;
+use super::relations::{Kind, Relation, Relations};
+use super::routes::{Receivers, Routes};
+use super::{OWN_SCHEMA, PipelineError};
+use crate::delivery::Dispatcher;
+use crate::event::{self, Delivery, Event, Occurrences, Source};
+use crate::progress::{Budget, Ledger, Transaction};
+use crate::replication::Intake;
+use crate::store::PgPool;
+use crate::subscription::cache::{CacheMode, Subscriptions, Ticket};
+use crate::subscription::matcher::SubscriptionSet;
+use crate::subscription::model::EventType;
+
+/// What an event takes in memory beside its payload, in bytes.
+const EVENT_OVERHEAD: usize = 320;
+/// What each delivery of it takes.
+const DELIVERY_OVERHEAD: usize = 160;
+
+/// The problem of a change that belongs to no transaction.
+const OUTSIDE: &str = "a change outside of a transaction";
+
+/// What the intake is made of.
+pub struct Parts {
+    /// Where the changes come from.
+    pub source: Source,
+    /// The source database, for its catalogs.
+    pub catalog: PgPool,
+    /// What is subscribed to.
+    pub subscriptions: Subscriptions,
+    /// What is settled.
+    pub ledger: Ledger,
+    /// What may be in flight.
+    pub budget: Arc<Budget>,
+    /// Where deliveries go.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Where trouble is logged.
+    pub log: Logger,
+}
+
+/// Takes the records of the stream in and turns them into deliveries.
+pub struct StreamIntake {
+    source: Source,
+    catalog: PgPool,
+    subscriptions: Subscriptions,
+    ledger: Ledger,
+    budget: Arc<Budget>,
+    dispatcher: Arc<Dispatcher>,
+    log: Logger,
+    parser: Parser,
+    relations: Relations,
+    routes: Routes,
+    occurrences: Occurrences,
+    batch: Batch,
+    open: Option<OpenTransaction>,
+    parked: Option<Parked>,
+}
+
+/// The transaction that is being read.
+struct OpenTransaction {
+    commit_lsn: Lsn,
+    settling: Transaction,
+    /// The one set it is matched against. Absent until a fresh one was asked for and came.
+    set: Option<Arc<SubscriptionSet>>,
+}
+
+/// A record that has to wait.
+struct Parked {
+    record: XLogData,
+    wait: Wait,
+}
+
+/// A question to the source's catalogs that is under way.
+type RootLookUp = Pin<Box<dyn Future<Output = Option<(String, String)>> + Send>>;
+
+/// What a record waits for.
+enum Wait {
+    /// Room in the budget.
+    Room(u64),
+    /// A fresh set of subscriptions.
+    Subscriptions(Ticket),
+    /// The partition root of its table.
+    Root(RootLookUp),
+}
+
+/// What became of a record.
+enum Taken {
+    Done,
+    Wait(Wait),
+}
+
+impl StreamIntake {
+    /// An intake that begins between transactions.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            source,
+            catalog,
+            subscriptions,
+            ledger,
+            budget,
+            dispatcher,
+            log,
+        } = parts;
+        Self {
+            routes: Routes::new(Arc::clone(&dispatcher), log.clone()),
+            source,
+            catalog,
+            subscriptions,
+            ledger,
+            budget,
+            dispatcher,
+            log,
+            parser: Parser::new(),
+            relations: Relations::default(),
+            occurrences: Occurrences::default(),
+            batch: Batch::default(),
+            open: None,
+            parked: None,
+        }
+    }
+
+    /// Takes a record in, or parks it.
+    fn take(&mut self, record: XLogData) -> Result<(), PipelineError> {
+        if let Taken::Wait(wait) = self.try_take(record.wal_start, &record.payload)? {
+            self.parked = Some(Parked { record, wait });
+        }
+        Ok(())
+    }
+
+    fn try_take(&mut self, wal_start: Lsn, payload: &Bytes) -> Result<Taken, PipelineError> {
+        let header =
+            wal2json::header(payload).map_err(|source| PipelineError::Unparsable { wal_start, source })?;
+        match header.action {
+            Action::Begin => self.begin(wal_start, &header)?,
+            Action::Commit => self.commit(wal_start, &header)?,
+            Action::Message => self.message(wal_start, &header)?,
+            Action::Insert => return self.change(wal_start, payload, &header, EventType::Insert),
+            Action::Update => return self.change(wal_start, payload, &header, EventType::Update),
+            Action::Delete => return self.change(wal_start, payload, &header, EventType::Delete),
+            Action::Truncate => return self.change(wal_start, payload, &header, EventType::Truncate),
+        }
+        Ok(Taken::Done)
+    }
+
+    fn begin(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
+        if self.open.is_some() {
+            return Err(out_of_place(wal_start, "a transaction begins within another one"));
+        }
+        // The set that is current now holds for the whole transaction. Where nothing keeps it fresh, a fresh one is
+        // asked for before the first match.
+        let set = match self.subscriptions.mode() {
+            CacheMode::Refreshed { .. } => Some(self.subscriptions.current()),
+            CacheMode::OnDemand => None,
+        };
+        let commit_lsn = header.lsn.ok_or(PipelineError::Incomplete {
+            wal_start,
+            field: "lsn",
+        })?;
+        self.open = Some(OpenTransaction {
+            commit_lsn,
+            settling: Transaction::default(),
+            set,
+        });
+        self.occurrences.reset();
+        Ok(())
+    }
+
+    /// The only ends that are ever confirmed: the `nextlsn` of a commit, and that of a message outside of one.
+    fn commit(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
+        let open = self
+            .open
+            .take()
+            .ok_or_else(|| out_of_place(wal_start, "a commit without a begin"))?;
+        let end = header.nextlsn.ok_or(PipelineError::Incomplete {
+            wal_start,
+            field: "nextlsn",
+        })?;
+        self.ledger.commit(open.settling, end);
+        Ok(())
+    }
+
+    /// Logical messages are not delivered yet. One outside of a transaction moves the stream's position on: its
+    /// `lsn` is the end of its own record.
+    fn message(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
+        if self.open.is_none() {
+            let end = header.lsn.ok_or(PipelineError::Incomplete {
+                wal_start,
+                field: "lsn",
+            })?;
+            self.ledger.commit(Transaction::default(), end);
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        wal_start: Lsn,
+        payload: &Bytes,
+        header: &Header<'_>,
+        event: EventType,
+    ) -> Result<Taken, PipelineError> {
+        let incomplete = |field| PipelineError::Incomplete { wal_start, field };
+        let schema = header.schema.ok_or(incomplete("schema"))?;
+        let table = header.table.ok_or(incomplete("table"))?;
+        let lsn = header.lsn.ok_or(incomplete("lsn"))?;
+        let open = self
+            .open
+            .as_ref()
+            .ok_or_else(|| out_of_place(wal_start, OUTSIDE))?;
+        let relation = match self.relations.get(schema, table) {
+            Some(known) => Arc::clone(known),
+            None if schema.is(OWN_SCHEMA) => self.relations.insert(schema, table, None),
+            None => return Ok(self.look_up_root(schema, table)),
+        };
+        match (relation.kind, event) {
+            (Kind::User, _) | (Kind::SchemaLog, EventType::Insert) => {}
+            _ => return Ok(Taken::Done),
+        }
+        let Some(set) = &open.set else {
+            return Ok(Taken::Wait(Wait::Subscriptions(
+                self.subscriptions.request_fresh(),
+            )));
+        };
+        let receivers = self.routes.receivers(set, &relation, event);
+        if receivers.is_empty() && relation.kind == Kind::User {
+            self.occurrences.next(lsn, relation.hash);
+            return Ok(Taken::Done);
+        }
+        self.matched(wal_start, payload, lsn, &relation, &receivers)
+    }
+
+    /// A table that was not seen before, or whose schema has changed since: is it a partition?
+    fn look_up_root(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Taken {
+        let (schema, table) = (schema.unescape().into_owned(), table.unescape().into_owned());
+        let root = partition_root(self.catalog.clone(), schema, table, self.log.clone());
+        Taken::Wait(Wait::Root(Box::pin(root)))
+    }
+
+    /// A change that somebody receives, or an entry of the schema log.
+    fn matched(
+        &mut self,
+        wal_start: Lsn,
+        payload: &Bytes,
+        lsn: Lsn,
+        relation: &Relation,
+        receivers: &Receivers,
+    ) -> Result<Taken, PipelineError> {
+        let record = self
+            .parser
+            .parse(payload)
+            .map_err(|source| PipelineError::Unparsable { wal_start, source })?;
+        let bound = event::encoded_len_bound(&record, payload.len());
+        let charge = (bound + EVENT_OVERHEAD + receivers.len() * DELIVERY_OVERHEAD) as u64;
+        let Some(share) = self.budget.try_take(charge) else {
+            return Ok(Taken::Wait(Wait::Room(charge)));
+        };
+        // From here on the record goes through: only now may it count.
+        let occurrence = self.occurrences.next(lsn, relation.hash);
+        if relation.kind == Kind::SchemaLog
+            && let Some(changed) = changed_schema(&record)
+        {
+            self.relations.forget_schema(&changed);
+        }
+        let Some(open) = &mut self.open else {
+            return Err(out_of_place(wal_start, OUTSIDE));
+        };
+        let event = Arc::new(Event {
+            id: self
+                .source
+                .change_id(open.commit_lsn, lsn, relation.hash, occurrence),
+            lsn,
+            place: event::place(&record, relation.key),
+            payload: event::encode(&record, lsn, bound),
+            share,
+        });
+        for outbox in receivers.iter() {
+            let token = self.ledger.token(&mut open.settling);
+            self.batch.push(
+                outbox,
+                Delivery {
+                    event: Arc::clone(&event),
+                    token,
+                    attempts: 0,
+                },
+            );
+        }
+        Ok(Taken::Done)
+    }
+}
+
+impl Intake for StreamIntake {
+    type Error = PipelineError;
+
+    async fn ready(&mut self) -> Result<(), PipelineError> {
+        while let Some(parked) = &mut self.parked {
+            match &mut parked.wait {
+                Wait::Room(bytes) => self.budget.room_for(*bytes).await,
+                Wait::Subscriptions(ticket) => {
+                    let set = self.subscriptions.fresh(*ticket).await?;
+                    if let Some(open) = &mut self.open {
+                        open.set = Some(set);
+                    }
+                }
+                Wait::Root(root) => {
+                    let root = root.await;
+                    let header = wal2json::header(&parked.record.payload);
+                    if let Ok(Header {
+                        schema: Some(schema),
+                        table: Some(table),
+                        ..
+                    }) = header
+                    {
+                        self.relations.insert(schema, table, root);
+                    }
+                }
+            }
+            if let Some(parked) = self.parked.take() {
+                self.take(parked.record)?;
+            }
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.parked.is_none()
+    }
+
+    fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {
+        self.take(record)
+    }
+
+    fn keepalive(&mut self, wal_end: Lsn) {
+        if self.open.is_none() && self.parked.is_none() {
+            self.ledger.idle(wal_end);
+        }
+    }
+
+    fn flush(&mut self) {
+        self.batch.flush(&self.dispatcher);
+    }
+
+    fn end(&mut self) {
+        self.flush();
+        self.parked = None;
+        self.open = None;
+    }
+
+    fn confirmed(&mut self) -> Lsn {
+        self.ledger.confirmed()
+    }
+}
+
+fn out_of_place(wal_start: Lsn, problem: &'static str) -> PipelineError {
+    PipelineError::OutOfPlace { wal_start, problem }
+}
+
+/// The schema that an entry of the schema log is about.
+fn changed_schema(record: &Record<'_>) -> Option<String> {
+    let value = record.columns?.get("schema_name")?.value;
+    serde_json::from_str(value).ok()
+}

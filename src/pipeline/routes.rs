@@ -1,0 +1,90 @@
+//! The memo of who receives what.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+use slog::{Logger, error};
+
+use super::relations::Relation;
+use crate::delivery::{Dispatcher, Outbox, Target};
+use crate::subscription::matcher::SubscriptionSet;
+use crate::subscription::model::EventType;
+
+/// Who receives one kind of change of one table.
+pub(super) type Receivers = Arc<[Arc<Outbox>]>;
+
+/// What stands behind one entry of the memo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Route {
+    generation: u64,
+    relation: u64,
+    event: EventType,
+}
+
+/// Remembers the receivers of each route, so that matching is one look-up a change.
+pub(super) struct Routes {
+    memo: DashMap<Route, Receivers>,
+    /// The newest generation of subscriptions seen; what is older goes.
+    newest: u64,
+    dispatcher: Arc<Dispatcher>,
+    /// URLs that were reported as impossible.
+    reported: Mutex<HashSet<Arc<str>>>,
+    log: Logger,
+}
+
+impl Routes {
+    pub(super) fn new(dispatcher: Arc<Dispatcher>, log: Logger) -> Self {
+        Self {
+            memo: DashMap::new(),
+            newest: 0,
+            dispatcher,
+            reported: Mutex::default(),
+            log,
+        }
+    }
+
+    /// The endpoints that receive this kind of change of `relation` according to `set`.
+    pub(super) fn receivers(
+        &mut self,
+        set: &SubscriptionSet,
+        relation: &Relation,
+        event: EventType,
+    ) -> Receivers {
+        let route = Route {
+            generation: set.generation(),
+            relation: relation.number,
+            event,
+        };
+        if let Some(known) = self.memo.get(&route) {
+            return Arc::clone(&known);
+        }
+        if route.generation > self.newest {
+            self.newest = route.generation;
+            self.memo.retain(|route, _| route.generation >= self.newest);
+        }
+        let root = relation
+            .root
+            .as_ref()
+            .map(|(schema, table)| (schema.as_str(), table.as_str()));
+        let urls = set.receivers(&relation.schema, &relation.table, root, event);
+        let receivers: Receivers = urls.into_iter().filter_map(|url| self.outbox(url)).collect();
+        self.memo.insert(route, Arc::clone(&receivers));
+        receivers
+    }
+
+    /// The outbox of a URL. One that cannot be an endpoint, which only SQL can have put there, is reported once.
+    fn outbox(&self, url: &Arc<str>) -> Option<Arc<Outbox>> {
+        match Target::parse(url) {
+            Ok(target) => Some(self.dispatcher.outbox(&target)),
+            Err(problem) => {
+                let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+                if reported.insert(Arc::clone(url)) {
+                    error!(self.log, "a subscription's URL cannot be delivered to: correct it in pgstream.webhook_subscriptions; \
+                        until then it gets nothing"; "url" => %url, "problem" => %problem);
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Wiring only: builds the rooms, hands each the channel ends it needs, and owns the end of all of them.
+//!
+//! ```text
+//! stream (one task) -> intake -> dispatcher (threads) -> settle tokens -> ledger (in the intake) -> stream
+//! API (tasks)       -> store  -> subscriptions (tasks) -> intake
+//! ```
+//!
+//! The end, in order: reading stops; what is in flight finishes, while feedback goes on; the last LSN is confirmed and
+//! the stream closed; then the API and the subscriptions end.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use slog::{Logger, info, warn};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiError, Server};
+use crate::config::Config;
+use crate::delivery::retry::Backoff;
+use crate::delivery::{Dispatcher, DispatcherError, Limits};
+use crate::event::Source;
+use crate::pipeline::{self, Parts, PipelineError, StreamIntake};
+use crate::progress::{Budget, Ledger};
+use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
+use crate::store::{self, MigrationSet, PgPool, StoreError};
+use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
+
+/// How long deliveries in flight may take to finish at the end.
+const GRACE: Duration = Duration::from_secs(10);
+/// The source's epoch as long as its history is unbroken.
+const FIRST_EPOCH: u32 = 1;
+
+/// Why the program ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store database cannot be used.
+    #[error("cannot use the subscription store")]
+    Store(#[from] StoreError),
+    /// There is no first set of subscriptions.
+    #[error(transparent)]
+    Subscriptions(#[from] CacheError),
+    /// The subscription server cannot be started.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The delivery engine cannot be started.
+    #[error(transparent)]
+    Delivery(#[from] DispatcherError),
+    /// The stream cannot be started.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    /// The stream ended.
+    #[error(transparent)]
+    Stream(#[from] StreamError<PipelineError>),
+}
+
+/// Streams the changes of the source to the subscribed webhooks until `shutdown` is cancelled.
+pub async fn run(config: Config, log: Logger, shutdown: CancellationToken) -> Result<(), RunError> {
+    let server = Server::bind(config.server.address).await?;
+    run_with(server, config, log, shutdown).await
+}
+
+/// Does the same with a subscription server that has its address already.
+pub async fn run_with(
+    server: Server,
+    config: Config,
+    log: Logger,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let store = store::connect(&config.store).await?;
+    store::migrate(&store, MigrationSet::Store).await?;
+    let catalog = if config.source == config.store {
+        store.clone()
+    } else {
+        store::connect(&config.source).await?
+    };
+    // Of their own, so that subscriptions stay fresh and the API answers until the stream has ended.
+    let others = CancellationToken::new();
+    let (subscriptions, refreshing) =
+        Subscriptions::load(store.clone(), cache_mode(&config), log.clone(), others.clone()).await?;
+    let state = api::State {
+        store: store.clone(),
+        subscriptions: subscriptions.clone(),
+        log: log.clone(),
+    };
+    let limits = api::limits(config.server.read_timeout, config.server.write_timeout);
+    let serving = tokio::spawn(server.serve(state, limits, others.clone()));
+    let streamed = stream_changes(&config, catalog.clone(), subscriptions, &log, &shutdown).await;
+    others.cancel();
+    end(serving, refreshing, [store, catalog]).await;
+    match streamed {
+        Err(RunError::Replication(ReplicationError::Stopped)) => Ok(()),
+        other => other,
+    }
+}
+
+async fn stream_changes(
+    config: &Config,
+    catalog: PgPool,
+    subscriptions: Subscriptions,
+    log: &Logger,
+    shutdown: &CancellationToken,
+) -> Result<(), RunError> {
+    let options = SessionOptions {
+        slot: config.slot.clone(),
+        filter_tables: pipeline::filtered_tables(),
+    };
+    let session = Session::start(&config.source, &options, log, shutdown).await?;
+    let dispatcher = Arc::new(Dispatcher::start(delivery_limits(config), log.clone())?);
+    let settled = Arc::new(Notify::new());
+    let mut intake = StreamIntake::new(Parts {
+        source: Source {
+            system_identifier: session.identity.system_identifier,
+            epoch: FIRST_EPOCH,
+        },
+        catalog,
+        subscriptions,
+        ledger: Ledger::new(session.start, Arc::clone(&settled)),
+        budget: Budget::new(config.notifier.max_queue_bytes),
+        dispatcher: Arc::clone(&dispatcher),
+        log: log.clone(),
+    });
+    let finishing = finish_deliveries(dispatcher, log.clone());
+    let confirmed = stream(session, &mut intake, &settled, shutdown, finishing, log).await?;
+    info!(log, "stopped"; "confirmed" => %confirmed);
+    Ok(())
+}
+
+/// Has the dispatcher finish what is in flight. Begins when it is first polled.
+async fn finish_deliveries(dispatcher: Arc<Dispatcher>, log: Logger) {
+    let (done, waiting) = oneshot::channel();
+    // A thread of its own instead of the runtime's: an immediate end must not wait for it.
+    let finisher = thread::Builder::new()
+        .name("pgstream-finish".to_owned())
+        .spawn(move || {
+            // Nobody listens any more when the program ends at once.
+            let _ = done.send(dispatcher.stop(GRACE));
+        });
+    let drained = match finisher {
+        Ok(_) => waiting.await.ok(),
+        Err(_) => None,
+    };
+    match drained {
+        Some(drained) if drained.undelivered > 0 => {
+            warn!(log, "some deliveries were not made; their changes are sent again after the next start";
+                "undelivered" => drained.undelivered, "broken_off" => drained.broken_off);
+        }
+        Some(_) => {}
+        None => warn!(log, "could not wait for the deliveries in flight"),
+    }
+}
+
+async fn end(serving: tokio::task::JoinHandle<()>, refreshing: RefreshTasks, pools: [PgPool; 2]) {
+    // Its only way to fail is a panic, which was printed when it happened.
+    let _ = serving.await;
+    refreshing.join().await;
+    for pool in pools {
+        pool.close().await;
+    }
+}
+
+fn cache_mode(config: &Config) -> CacheMode {
+    if config.cache.enabled {
+        CacheMode::Refreshed {
+            interval: config.cache.refresh_interval,
+        }
+    } else {
+        CacheMode::OnDemand
+    }
+}
+
+fn delivery_limits(config: &Config) -> Limits {
+    Limits {
+        workers: config.notifier.worker_count,
+        timeout: config.notifier.client_timeout,
+        backoff: Backoff {
+            initial: config.notifier.backoff_initial,
+            maximum: config.notifier.backoff_max,
+        },
+    }
+}
