@@ -50,15 +50,22 @@ impl Program {
 
     /// Starts the program and waits until its API answers.
     pub(crate) fn spawn(url: &str, slot: &str, settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        let log = File::create(folder.path().join("log")).expect("the temporary folder is writable");
         let mut command = pgstream(&["run", "--log-format", "json", "--log-level", "trace"]);
         command
             .env(keys::LISTENER_URL.name, url)
             .env(keys::SLOT_NAME.name, slot)
-            .env(keys::SERVER_ADDRESS.name, "127.0.0.1:0")
             .env(keys::CACHE_ENABLED.name, "true")
-            .envs(settings.iter().copied())
+            .envs(settings.iter().copied());
+        Self::launch(command)
+    }
+
+    /// Starts the program as this command says, its API on a free port, and waits until that answers. The log has
+    /// to be asked for in JSON.
+    pub(crate) fn launch(mut command: Command) -> Self {
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let log = File::create(folder.path().join("log")).expect("the temporary folder is writable");
+        command
+            .env(keys::SERVER_ADDRESS.name, "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
