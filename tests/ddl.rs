@@ -337,7 +337,7 @@ async fn assert_logged(cluster: &Cluster, session: &mut PgConnection, expected: 
     )
     .await;
     assert_eq!(
-        usize::try_from(entries).unwrap(),
+        usize::try_from(entries).expect("a count is not negative"),
         expected,
         "every statement has its own version"
     );

@@ -173,10 +173,12 @@ pub enum Precondition {
         remedy: String,
     },
     /// The server refuses the output plugin for a reason of its own.
-    #[error("the server refuses a replication slot with the output plugin wal2json: {message}")]
+    #[error("the server refuses a replication slot with the output plugin wal2json: {message} ({hint})")]
     PluginRefused {
         /// What the server said.
         message: String,
+        /// What it advises.
+        hint: String,
     },
     /// A slot of this name exists and is not ours.
     #[error(

@@ -120,7 +120,11 @@ fn plugin_error(error: StoreError, major: i32) -> SetupError {
     match error.sqlstate() {
         // undefined_file
         Some("58P01") => Precondition::PluginMissing { message, major }.into(),
-        Some(_) => Precondition::PluginRefused { message }.into(),
+        Some(_) => Precondition::PluginRefused {
+            hint: error.hint().unwrap_or("see the server's log").to_owned(),
+            message,
+        }
+        .into(),
         None => error.into(),
     }
 }
