@@ -1,5 +1,7 @@
 //! The integration tests: one binary, a module a suite, each on a PostgreSQL that it starts itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+
 mod support;
 
 mod api;
