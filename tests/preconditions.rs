@@ -121,7 +121,7 @@ async fn slot_names() {
     refused(
         &cluster,
         &options,
-        &["\"My-Slot\" is not valid", "lower-case letters"],
+        &["\"My-Slot\" is not a slot name", "lower-case letters"],
     )
     .await;
 }
