@@ -3,8 +3,14 @@
 //! # The invariant
 //!
 //! Whenever the lock is free: if a delivery is ready and the window is not full, the outbox has a token in the ready
-//! queue, or whoever changed that is about to put it there ([`Next::requeue`]). So no delivery is ever ready without
-//! a worker on its way to it.
+//! queue, or whoever changed that is about to put it there ([`Next::requeue`]); or the endpoint rests, and its alarm is
+//! set. So no delivery is ever ready without a worker on its way to it.
+//!
+//! # Rest
+//!
+//! Each delivery that failed waits on its own. But where many rows fail one after the other and nothing succeeds, it
+//! is the endpoint that is down, and each row asking on its own would keep the machine busy with nothing. Then the
+//! endpoint rests as a whole, for the backoff of so many failures, and is tried with one request; one success ends it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +26,9 @@ use crate::event::Delivery;
 
 /// A connection that was not used for this long is closed.
 const IDLE_SLOT: Duration = Duration::from_secs(15);
+
+/// So many failures in a row, with as many deliveries waiting for their next try, are the endpoint's, not a row's.
+const MANY: usize = 8;
 
 /// What one endpoint has to get.
 pub struct Outbox {
@@ -39,6 +48,8 @@ struct State {
     queued: bool,
     /// Failures since the last success.
     failures: u32,
+    /// Until when nothing is tried.
+    rest: Option<Instant>,
     /// When the timer will look at this outbox.
     alarm: Option<Instant>,
     stopped: bool,
@@ -96,6 +107,7 @@ impl Outbox {
                 in_flight: 0,
                 queued: false,
                 failures: 0,
+                rest: None,
                 alarm: None,
                 stopped: false,
             }),
@@ -158,6 +170,7 @@ impl Outbox {
         let delivered = if *outcome == Outcome::Delivered {
             state.window.answered();
             state.failures = 0;
+            state.rest = None;
             state.lanes.done(ticket);
             Some(delivery)
         } else {
@@ -165,6 +178,7 @@ impl Outbox {
             delivery.attempts += 1;
             let due = now + self.wait(delivery.attempts, outcome);
             state.lanes.retry(ticket, delivery, due);
+            self.consider_rest(&mut state, now);
             None
         };
         let change = match (before, state.failures) {
@@ -192,6 +206,7 @@ impl Outbox {
             return Next::default();
         }
         state.alarm = None;
+        state.rest = state.rest.filter(|until| *until > now);
         state.lanes.advance(now);
         state.slots.close_idle_since(now.checked_sub(IDLE_SLOT));
         state.next(None)
@@ -212,6 +227,18 @@ impl Outbox {
             Outcome::Retry { retry_after, .. } => self.backoff.wait(attempts, *retry_after, fastrand::f64()),
             // Nothing is gained by asking soon again what was refused: it keeps its lane, at the longest interval.
             _ => self.backoff.maximum,
+        }
+    }
+
+    /// Has the endpoint rest where many rows have failed and nothing has succeeded.
+    fn consider_rest(&self, state: &mut State, now: Instant) {
+        let many = u32::try_from(MANY).unwrap_or(u32::MAX);
+        if state.failures >= many && state.lanes.delayed() >= MANY {
+            state.window.collapse();
+            let wait = self
+                .backoff
+                .wait(state.failures - many + 1, None, fastrand::f64());
+            state.rest = Some(now + wait);
         }
     }
 
@@ -237,7 +264,7 @@ impl State {
     }
 
     fn has_work(&self) -> bool {
-        !self.stopped && self.in_flight < self.window.size() && self.lanes.has_ready()
+        !self.stopped && self.rest.is_none() && self.in_flight < self.window.size() && self.lanes.has_ready()
     }
 
     fn record_failure(&mut self, outcome: &Outcome) {
@@ -257,10 +284,8 @@ impl State {
     fn next(&mut self, work: Option<Work>) -> Next {
         let requeue = !self.queued && self.has_work();
         self.queued |= requeue;
-        let due = [
-            self.lanes.next_due(),
-            self.slots.idle_since().map(|since| since + IDLE_SLOT),
-        ];
+        let next_try = self.rest.or_else(|| self.lanes.next_due());
+        let due = [next_try, self.slots.idle_since().map(|since| since + IDLE_SLOT)];
         let wanted = due.into_iter().flatten().min().filter(|_| !self.stopped);
         let alarm = wanted.filter(|wanted| self.alarm.is_none_or(|set| *wanted < set));
         self.alarm = alarm.or(self.alarm);
