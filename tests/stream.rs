@@ -155,3 +155,31 @@ async fn without_the_cache_a_transaction_is_matched_against_what_is_in_the_store
     }
     drop(program);
 }
+
+#[tokio::test]
+async fn a_delivery_that_is_refused_is_reported_and_holds_back_only_itself() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(&mut session, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let receiver = Receiver::start(|request| {
+        let refused = request.json()["Data"]["columns"][0]["value"] == 1;
+        Action::status(if refused { 422 } else { 200 })
+    });
+    let mut program = Program::start(&cluster.url("postgres"), SLOT, &[]);
+    program.subscribe(&json!({"url": receiver.url("/hook"), "table": "t"}));
+    run(&mut session, "INSERT INTO t VALUES (1), (2), (3)").await;
+    let requests = receiver.wait_for(|requests| requests.len() >= 3, DEADLINE);
+    let line = program.wait_for_log("the report", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("a delivery keeps failing"))
+    });
+    let refused = requests
+        .iter()
+        .find(|request| request.json()["Data"]["columns"][0]["value"] == 1)
+        .unwrap();
+    assert_eq!(line["webhook_id"].as_str(), refused.header("webhook-id"));
+    assert_eq!(line["outcome"], "answered 422: refused");
+    let held = "SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots";
+    assert!(value::<bool>(&mut session, held).await);
+}

@@ -30,6 +30,13 @@ const IDLE_SLOT: Duration = Duration::from_secs(15);
 /// So many failures in a row, with as many deliveries waiting for their next try, are the endpoint's, not a row's.
 const MANY: usize = 8;
 
+/// So many failures in a row are said to be the endpoint's; fewer happen to everyone.
+const FAILING_AFTER: u32 = 3;
+/// A delivery that was tried so often while others of its endpoint succeeded is reported.
+const HELD_AFTER: u32 = 5;
+/// The shortest time between two such reports of one endpoint.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
+
 /// What one endpoint has to get.
 pub struct Outbox {
     /// A small number of its own, for tables by outbox.
@@ -50,6 +57,8 @@ struct State {
     failures: u32,
     /// Until when nothing is tried.
     rest: Option<Instant>,
+    /// When a delivery that keeps failing was last reported.
+    reported: Option<Instant>,
     /// When the timer will look at this outbox.
     alarm: Option<Instant>,
     stopped: bool,
@@ -80,12 +89,19 @@ pub(super) struct Next {
 }
 
 /// A change in how an endpoint does, to be logged once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// It has begun to fail.
     Failing,
     /// It has answered again, after so many failures.
     Recovered(u32),
+    /// One delivery is refused or keeps failing.
+    Held {
+        /// Its `webhook-id`.
+        id: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
 }
 
 impl Outbox {
@@ -108,6 +124,7 @@ impl Outbox {
                 queued: false,
                 failures: 0,
                 rest: None,
+                reported: None,
                 alarm: None,
                 stopped: false,
             }),
@@ -167,6 +184,7 @@ impl Outbox {
         state.in_flight -= 1;
         state.slots.give_back(slot, now);
         let before = state.failures;
+        let mut held = None;
         let delivered = if *outcome == Outcome::Delivered {
             state.window.answered();
             state.failures = 0;
@@ -176,15 +194,16 @@ impl Outbox {
         } else {
             state.record_failure(outcome);
             delivery.attempts += 1;
+            held = state.report_held(&delivery, outcome, now);
             let due = now + self.wait(delivery.attempts, outcome);
             state.lanes.retry(ticket, delivery, due);
             self.consider_rest(&mut state, now);
             None
         };
         let change = match (before, state.failures) {
-            (0, 1..) => Some(Change::Failing),
-            (1.., 0) => Some(Change::Recovered(before)),
-            _ => None,
+            (_, FAILING_AFTER) => Some(Change::Failing),
+            (FAILING_AFTER.., 0) => Some(Change::Recovered(before)),
+            _ => held,
         };
         // After a failure the turn ends, so that the endpoint's next one is counted as that of a failing endpoint.
         let work = if go_on && delivered.is_some() {
@@ -278,6 +297,18 @@ impl State {
         ) {
             self.window.timed_out();
         }
+    }
+
+    /// Whether a failure is to be reported as that of one delivery: it holds back what can be confirmed.
+    fn report_held(&mut self, delivery: &Delivery, outcome: &Outcome, now: Instant) -> Option<Change> {
+        let refused = matches!(outcome, Outcome::Refused { .. } | Outcome::Gone);
+        let lately = self.reported.is_some_and(|at| now < at + REPORT_INTERVAL);
+        if lately || !(refused || delivery.attempts == HELD_AFTER) {
+            return None;
+        }
+        self.reported = Some(now);
+        let (id, attempts) = (delivery.event.id.clone(), delivery.attempts);
+        Some(Change::Held { id, attempts })
     }
 
     /// Keeps the invariant: says whether the token is to be queued and the alarm to be set.
