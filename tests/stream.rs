@@ -145,7 +145,7 @@ async fn without_the_cache_a_transaction_is_matched_against_what_is_in_the_store
             &mut session,
             &format!(
                 "DELETE FROM pgstream.webhook_subscriptions;
-                 INSERT INTO pgstream.webhook_subscriptions VALUES ('{url}', '', '', '{{I}}')"
+                 INSERT INTO pgstream.webhook_subscriptions VALUES ('{url}', '', 't', '{{I}}')"
             ),
         )
         .await;
