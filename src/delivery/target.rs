@@ -32,9 +32,12 @@ impl Target {
             return Err(TargetError::Scheme(parsed.scheme().to_owned()));
         }
         let mut shown = parsed.clone();
-        if parsed.password().is_some() {
-            // Cannot fail for http and https, and if it did the password would only be shown masked as empty.
-            let _ = shown.set_password(Some("***"));
+        // What identifies us to the receiver is often in these. They cannot fail: http and https have both.
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            let _ = shown.set_username("***").and_then(|()| shown.set_password(None));
+        }
+        if parsed.query().is_some() {
+            shown.set_query(Some("***"));
         }
         Ok(Self {
             url: Arc::clone(url),
@@ -57,7 +60,7 @@ impl Target {
 }
 
 impl fmt::Display for Target {
-    /// The URL without its password, for logs.
+    /// The URL without user, password and query, for logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
@@ -74,10 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_requested_in_normal_form_and_shown_without_its_password() {
-        let target = Target::parse(&"http://user:secret@EXAMPLE.com/a b".into()).unwrap();
-        assert_eq!(&**target.url(), "http://user:secret@EXAMPLE.com/a b");
-        assert_eq!(target.request_url(), "http://user:secret@example.com/a%20b");
+    fn is_requested_in_normal_form_and_shown_without_its_secrets() {
+        let target = Target::parse(&"http://user:secret@EXAMPLE.com/a b?token=secret".into()).unwrap();
+        assert_eq!(&**target.url(), "http://user:secret@EXAMPLE.com/a b?token=secret");
+        assert_eq!(
+            target.request_url(),
+            "http://user:secret@example.com/a%20b?token=secret"
+        );
+        assert_eq!(target.to_string(), "http://***@example.com/a%20b?***");
         assert!(!format!("{target} {target:?}").contains("secret"));
     }
 

@@ -81,10 +81,16 @@ impl Routes {
                 let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
                 if reported.insert(Arc::clone(url)) {
                     error!(self.log, "a subscription's URL cannot be delivered to: correct it in pgstream.webhook_subscriptions; \
-                        until then it gets nothing"; "url" => %url, "problem" => %problem);
+                        until then it gets nothing"; "url" => without_secrets(url), "problem" => %problem);
                 }
                 None
             }
         }
     }
+}
+
+/// What may be shown of a text that is no proper URL: nothing of what could be a user, a password or a query.
+fn without_secrets(url: &str) -> &str {
+    let behind_user = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
+    behind_user.split('?').next().unwrap_or_default()
 }

@@ -10,6 +10,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     connected: AtomicBool,
+    sent: AtomicBool,
     received: AtomicBool,
 }
 
@@ -17,13 +18,15 @@ impl Probe {
     /// A new exchange begins.
     pub(super) fn reset(&self) {
         self.connected.store(false, Ordering::Relaxed);
+        self.sent.store(false, Ordering::Relaxed);
         self.received.store(false, Ordering::Relaxed);
     }
 
     /// Whether the exchange used a connection from an earlier one, and nothing of an answer came over it: the
     /// receiver had most likely closed it before our request arrived.
     pub(super) fn stale_connection(&self) -> bool {
-        !self.connected.load(Ordering::Relaxed) && !self.received.load(Ordering::Relaxed)
+        let marked = |mark: &AtomicBool| mark.load(Ordering::Relaxed);
+        marked(&self.sent) && !marked(&self.connected) && !marked(&self.received)
     }
 }
 
@@ -56,6 +59,7 @@ impl<T: Transport> Transport for Probed<T> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.probe.sent.store(true, Ordering::Relaxed);
         self.inner.transmit_output(amount, timeout)
     }
 
@@ -73,5 +77,28 @@ impl<T: Transport> Transport for Probed<T> {
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_used_connection_without_an_answer_is_stale() {
+        for (connected, sent, received, stale) in [
+            (false, true, false, true),
+            (false, true, true, false),
+            (true, true, false, false),
+            // No connection could be made at all.
+            (false, false, false, false),
+        ] {
+            let probe = Probe {
+                connected: connected.into(),
+                sent: sent.into(),
+                received: received.into(),
+            };
+            assert_eq!(probe.stale_connection(), stale, "{probe:?}");
+        }
     }
 }
