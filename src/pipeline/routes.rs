@@ -11,6 +11,9 @@ use crate::delivery::{Dispatcher, Outbox, Target};
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
 
+/// How many routes are remembered. Beyond that all are forgotten and matched anew.
+const MAX_ROUTES: usize = 100_000;
+
 /// Who receives one kind of change of one table.
 pub(super) type Receivers = Arc<[Arc<Outbox>]>;
 
@@ -69,6 +72,10 @@ impl Routes {
             .map(|(schema, table)| (schema.as_str(), table.as_str()));
         let urls = set.receivers(&relation.schema, &relation.table, root, event);
         let receivers: Receivers = urls.into_iter().filter_map(|url| self.outbox(url)).collect();
+        if self.memo.len() >= MAX_ROUTES {
+            // Tables that are created, changed and dropped all day get new numbers each time.
+            self.memo.clear();
+        }
         self.memo.insert(route, Arc::clone(&receivers));
         receivers
     }
