@@ -3,6 +3,7 @@
 mod support;
 
 mod api;
+mod boundaries;
 mod cli;
 mod connecting;
 mod ddl;

@@ -4,7 +4,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
 use super::MigrationSet;
-use crate::subscription::SubscriptionError;
+use crate::subscription::model::SubscriptionError;
 
 /// A failure of the store. The server's own words are in its [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
