@@ -1,5 +1,7 @@
 //! The integration tests: one binary, a module a suite, each on a PostgreSQL that it starts itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+
 mod support;
 
 mod api;
@@ -14,5 +16,6 @@ mod listen;
 mod payloads;
 mod preconditions;
 mod resume;
+mod stream;
 mod tear_down;
 mod tutorial;

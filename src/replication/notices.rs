@@ -13,7 +13,10 @@ use super::ServerError;
 /// How many different notices are remembered; beyond that, further ones are only logged at debug level.
 const MAX_REMEMBERED: usize = 1_000;
 
-/// Logs each notice once.
+/// How wal2json's notice of a change without an identity goes on after the kind of the change.
+const IN_TABLE: &str = " in table ";
+
+/// Logs each notice once, and those about changes without an identity once a table, whether UPDATE or DELETE.
 #[derive(Debug)]
 pub(super) struct Notices {
     seen: HashSet<String>,
@@ -31,14 +34,40 @@ impl Notices {
     /// A notice arrived.
     pub(super) fn notice(&mut self, fields: &ErrorFields) {
         let notice = ServerError::from(fields);
-        let is_new = self.seen.len() < MAX_REMEMBERED && self.seen.insert(notice.message.clone());
+        let table = table_without_identity(&notice.message);
+        let subject = table.unwrap_or(&notice.message);
+        let is_new = self.seen.len() < MAX_REMEMBERED && self.seen.insert(subject.to_owned());
         if !is_new {
             debug!(self.log, "PostgreSQL sent a notice again"; "notice" => &notice.message);
-        } else if notice.message.contains("no tuple identifier") {
+        } else if table.is_some() {
             warn!(self.log, "PostgreSQL does not report changes of a table: it has no replica identity; \
                 give it a primary key, or run ALTER TABLE … REPLICA IDENTITY FULL"; "notice" => &notice.message);
         } else {
             warn!(self.log, "PostgreSQL sent a notice within the stream"; "notice" => %notice);
         }
+    }
+}
+
+/// The table of a notice like `no tuple identifier for UPDATE in table "public"."t"`.
+fn table_without_identity(message: &str) -> Option<&str> {
+    let change = message.strip_prefix("no tuple identifier for ")?;
+    change.split_once(IN_TABLE).map(|(_, table)| table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_the_same_for_every_kind_of_change() {
+        let table = r#""public"."kept in table x""#;
+        for change in ["UPDATE", "DELETE"] {
+            let message = format!("no tuple identifier for {change} in table {table}");
+            assert_eq!(table_without_identity(&message), Some(table));
+        }
+        assert_eq!(
+            table_without_identity("column \"a\" has an unchanged TOAST"),
+            None
+        );
     }
 }

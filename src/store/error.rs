@@ -82,6 +82,12 @@ impl StoreError {
         self.database_error().map(PgDatabaseError::message)
     }
 
+    /// The server's HINT, where it gave one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.database_error().and_then(PgDatabaseError::hint)
+    }
+
     /// The server's DETAIL, where it gave one.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {

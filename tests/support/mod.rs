@@ -1,5 +1,7 @@
-//! What the suites share: the throwaway cluster, the scripted receiver, the program under test.
+//! What the suites share: the throwaway cluster, the scripted receiver, the program under test, and the
+//! world of a test of all of them together.
 
 pub(crate) mod database;
 pub(crate) mod program;
 pub(crate) mod receiver;
+pub(crate) mod world;

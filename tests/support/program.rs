@@ -1,7 +1,7 @@
 //! The program under test: `pgstream run` as a process of its own.
 
 use std::fs::{self, File};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,11 +27,6 @@ pub(crate) fn pgstream(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command of the program to its end.
-pub(crate) fn finish(arguments: &[&str]) -> Output {
-    pgstream(arguments).output().expect("the program starts")
-}
-
 /// A running `pgstream run`. Dropping it kills it, as a crash would.
 pub(crate) struct Program {
     child: Child,
@@ -50,15 +45,22 @@ impl Program {
 
     /// Starts the program and waits until its API answers.
     pub(crate) fn spawn(url: &str, slot: &str, settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        let log = File::create(folder.path().join("log")).expect("the temporary folder is writable");
         let mut command = pgstream(&["run", "--log-format", "json", "--log-level", "trace"]);
         command
             .env(keys::LISTENER_URL.name, url)
             .env(keys::SLOT_NAME.name, slot)
-            .env(keys::SERVER_ADDRESS.name, "127.0.0.1:0")
             .env(keys::CACHE_ENABLED.name, "true")
-            .envs(settings.iter().copied())
+            .envs(settings.iter().copied());
+        Self::launch(command)
+    }
+
+    /// Starts the program as this command says, its API on a free port, and waits until that answers. The log has
+    /// to be asked for in JSON.
+    pub(crate) fn launch(mut command: Command) -> Self {
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let log = File::create(folder.path().join("log")).expect("the temporary folder is writable");
+        command
+            .env(keys::SERVER_ADDRESS.name, "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
