@@ -51,7 +51,8 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
             collect(root, &path, found);
         } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            // An item within a module may be for tests only; the module of the tests ends the file.
+            let text = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
             let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
             let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             found.push(Source {
