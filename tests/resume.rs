@@ -508,7 +508,7 @@ fn subscribers_come_and_go(cache: &str) {
     });
     program.subscribe(&json!({"url": receiver.url("/stays"), "schema": "public"}));
     let writer = Writer::start(&world, &arrived);
-    let guest = json!({"url": receiver.url("/guest"), "event_types": ["I"]});
+    let guest = json!({"url": receiver.url("/guest"), "schema": "public", "event_types": ["I"]});
     let arrives = |path: &str, key: i64| {
         let mark = (path.to_owned(), key);
         receiver.wait_for(|_| marks.lock().unwrap().contains(&mark), DEADLINE);
@@ -517,7 +517,7 @@ fn subscribers_come_and_go(cache: &str) {
         program.subscribe(&guest);
         world.sql.run(&format!("INSERT INTO others VALUES ({round})"));
         arrives("/guest", round);
-        program.unsubscribe(&json!({"url": receiver.url("/guest")}));
+        program.unsubscribe(&json!({"url": receiver.url("/guest"), "schema": "public"}));
         world
             .sql
             .run(&format!("INSERT INTO others VALUES ({})", ROUNDS + round));
