@@ -58,6 +58,16 @@ pub enum RunError {
 /// Streams the changes of the source to the subscribed webhooks until `shutdown` is cancelled.
 pub async fn run(config: Config, log: Logger, shutdown: CancellationToken) -> Result<(), RunError> {
     let server = Server::bind(config.server.address).await?;
+    run_with(server, config, log, shutdown).await
+}
+
+/// Does the same with a subscription server that has its address already.
+pub async fn run_with(
+    server: Server,
+    config: Config,
+    log: Logger,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let store = store::connect(&config.store).await?;
     store::migrate(&store, MigrationSet::Store).await?;
     let catalog = if config.source == config.store {

@@ -1,7 +1,7 @@
 //! Suite `delivery`: the delivery engine against real sockets, without PostgreSQL in front of it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -483,6 +483,37 @@ async fn a_receiver_that_was_away_gets_everything_when_it_is_back() {
     let requests = receiver.requests();
     let seen: HashSet<&str> = ids(&requests).into_iter().collect();
     assert_eq!(seen.len(), 20);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_is_not_asked_for_each_of_its_rows() {
+    const ROWS: u64 = 2_000;
+    let down = Arc::new(AtomicBool::new(true));
+    let receiver = Receiver::start({
+        let down = Arc::clone(&down);
+        move |_| Action::status(if down.load(Ordering::SeqCst) { 503 } else { 200 })
+    });
+    let backoff = Backoff {
+        initial: Duration::from_millis(20),
+        maximum: Duration::from_millis(100),
+    };
+    let mut engine = Engine::start(Limits { backoff, ..limits() });
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for key in 0..ROWS {
+        engine.submit(&outbox, key);
+    }
+    // Enough to have asked for a good part of the rows several times, if each asked on its own.
+    let begun = Instant::now();
+    receiver.wait_for(|_| begun.elapsed() > Duration::from_secs(2), DEADLINE);
+    let asked = receiver.requests().len();
+    assert!(asked < 400, "{asked} requests");
+    down.store(false, Ordering::SeqCst);
+    engine.wait_until_settled().await;
+    let requests = receiver.requests();
+    assert_eq!(
+        ids(&requests).into_iter().collect::<HashSet<_>>().len() as u64,
+        ROWS
+    );
 }
 
 #[tokio::test]

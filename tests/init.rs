@@ -334,6 +334,6 @@ async fn ids_are_xids_that_sort_by_time_and_never_repeat() {
 /// The 100 bits of 20 digits in base32hex.
 fn bits_of(id: &str) -> String {
     id.chars()
-        .map(|digit| format!("{:05b}", digit.to_digit(32).unwrap()))
+        .map(|digit| format!("{:05b}", digit.to_digit(32).expect("a digit of base32hex")))
         .collect()
 }

@@ -1,16 +1,21 @@
 //! The integration tests: one binary, a module a suite, each on a PostgreSQL that it starts itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+
 mod support;
 
 mod api;
+mod boundaries;
 mod cli;
 mod connecting;
 mod ddl;
 mod delivery;
+mod demo;
 mod init;
 mod listen;
 mod payloads;
 mod preconditions;
 mod resume;
+mod stream;
 mod tear_down;
 mod tutorial;

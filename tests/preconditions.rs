@@ -3,6 +3,7 @@
 use pgstream::config::PgUrl;
 use pgstream::demo::cluster::Cluster;
 use pgstream::setup::InitOptions;
+use pgstream::store::{self, server, slots};
 
 use crate::support::database::{
     cluster, init_options, init_quietly, initialised, installation, run, session, session_in, url, url_as,
@@ -14,7 +15,7 @@ async fn refused(cluster: &Cluster, options: &InitOptions, words: &[&str]) {
     let slots = "SELECT count(*) FROM pg_replication_slots";
     let mut session = session(cluster).await;
     let before: i64 = value(&mut session, slots).await;
-    let error = init_quietly(options).await.unwrap_err().to_string();
+    let error = init_quietly(options).await.expect_err("init refuses").to_string();
     for word in words {
         assert!(error.contains(word), "{word:?} is not in: {error}");
     }
@@ -120,7 +121,7 @@ async fn slot_names() {
     refused(
         &cluster,
         &options,
-        &["\"My-Slot\" is not valid", "lower-case letters"],
+        &["\"My-Slot\" is not a slot name", "lower-case letters"],
     )
     .await;
 }
@@ -213,7 +214,19 @@ async fn output_plugin_libraries() {
     let cluster = cluster(&[("output_plugin_libraries", "pgoutput, test_decoding, \"Odd one\"")]);
     let remedy = "ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, 'Odd one', wal2json";
     refused(&cluster, &options(&cluster), &[remedy, "SELECT pg_reload_conf()"]).await;
+    // A role that may not see the setting hears of it all the same.
     let mut session = session(&cluster).await;
+    run(&mut session, "CREATE ROLE repli LOGIN REPLICATION").await;
+    let repli = store::connect(&url_as(&cluster, "repli")).await.unwrap();
+    assert_eq!(
+        server::describe(&repli).await.unwrap().output_plugin_libraries,
+        None
+    );
+    let error = slots::try_plugin(&repli).await.unwrap_err();
+    assert!(
+        error.hint().unwrap().contains("output_plugin_libraries"),
+        "{error:?}"
+    );
     run(&mut session, remedy).await;
     run(&mut session, "SELECT pg_reload_conf()").await;
     crate::support::database::wait_until("the server has read its settings again", async || {

@@ -29,7 +29,7 @@ async fn remains(session: &mut PgConnection) -> i64 {
 async fn refused(cluster: &Cluster) -> SetupError {
     let error = tear_down(&tear_down_options(url(cluster, "postgres")))
         .await
-        .unwrap_err();
+        .expect_err("tear-down refuses");
     let remains = remains(&mut session(cluster).await).await;
     assert_eq!(
         remains, 4,

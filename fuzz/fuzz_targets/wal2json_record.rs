@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgstream_proto::wal2json::{Columns, Header, JsonStr, KeyColumns, Parser, Record, header};
+use pgstream_proto::wal2json::{Action, Columns, Header, JsonStr, KeyColumns, Parser, Record, header};
 
 #[path = "../../proto/src/wal2json/tests/oracle.rs"]
 mod oracle;

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
 
+use super::State;
 use super::refusal::Refusal;
-use super::server::State;
 use super::wire::{self, Shown};
 use crate::store::{StoreError, subscriptions};
 use crate::subscription::Subscription;

@@ -19,7 +19,9 @@ mod handlers;
 mod refusal;
 mod routes;
 mod server;
+mod state;
 mod wire;
 
 pub use refusal::Refusal;
-pub use server::{ApiError, LIMITS, Server, State, limits};
+pub use server::{ApiError, LIMITS, Server, limits};
+pub use state::State;

@@ -9,9 +9,9 @@ use warp::http::{HeaderMap, Method};
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use super::State;
 use super::handlers;
 use super::refusal::Refusal;
-use super::server::State;
 use crate::http_server::{Limits, read_body};
 
 /// The whole server: it answers every request itself, so that no refusal is left to warp.

@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
-use slog::{Logger, info};
+use slog::info;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use super::State;
 use super::routes::routes;
 use crate::http_server::{self, BindError, Limits};
-use crate::store::PgPool;
-use crate::subscription::Subscriptions;
 
 /// What a client of the subscription server may use, where the configuration says nothing else.
 pub const LIMITS: Limits = Limits {
@@ -45,17 +44,6 @@ pub struct Server(http_server::Server);
     "cannot start the subscription server: set PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS to an address that is free"
 )]
 pub struct ApiError(#[from] BindError);
-
-/// What the requests work on.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// The store's database.
-    pub store: PgPool,
-    /// The set in use, which a change is put into before it is answered.
-    pub subscriptions: Subscriptions,
-    /// Where failures of the store are logged.
-    pub log: Logger,
-}
 
 impl Server {
     /// Listens on `address`. The unspecified IPv6 address means all interfaces of both families.

@@ -8,6 +8,7 @@ use slog::trace;
 use super::Early;
 use super::argv::{self, UsageError};
 use super::context::Context;
+use super::demo::DemoCommand;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::init::InitCommand;
@@ -27,9 +28,9 @@ use crate::telemetry::{self, LogFormat, LogLevel, LogOptions};
     error_code(2, "the arguments or the configuration are wrong")
 )]
 pub struct Arguments {
-    /// least important level of the log: trace, debug, info, warn or error; the default is info
-    #[argh(option, default = "LogLevel::default()", arg_name = "level")]
-    log_level: LogLevel,
+    /// least important level of the log: trace, debug, info, warn or error; the default is info, for demo warn
+    #[argh(option, arg_name = "level")]
+    log_level: Option<LogLevel>,
     /// what a line of the log looks like: console or json; the default is console
     #[argh(option, default = "LogFormat::default()", arg_name = "format")]
     log_format: LogFormat,
@@ -52,6 +53,8 @@ pub enum Command {
     Run(RunCommand),
     /// Receive webhooks and print them.
     Listen(ListenCommand),
+    /// Show what it is all about, on a PostgreSQL of its own.
+    Demo(DemoCommand),
     /// Print the version.
     Version(VersionCommand),
 }
@@ -70,7 +73,7 @@ impl Arguments {
     /// Does what was asked.
     pub(super) fn execute(self) -> Exit {
         let log_options = LogOptions {
-            level: self.log_level,
+            level: self.log_level.unwrap_or_else(|| self.command.log_level()),
             format: self.log_format,
             no_color: self.no_color,
         };
@@ -91,12 +94,22 @@ impl Arguments {
 }
 
 impl Command {
+    /// The least important level of the log where the arguments name none.
+    const fn log_level(&self) -> LogLevel {
+        match self {
+            // Its story is what there is to read.
+            Self::Demo(_) => LogLevel::Warn,
+            _ => LogLevel::Info,
+        }
+    }
+
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Init(command) => command.execute(context),
             Self::TearDown(command) => command.execute(context),
             Self::Run(command) => command.execute(context),
             Self::Listen(command) => command.execute(context),
+            Self::Demo(command) => command.execute(context),
             Self::Version(command) => command.execute(),
         }
     }

@@ -8,6 +8,7 @@ mod arguments;
 pub mod argv;
 mod context;
 mod database;
+mod demo;
 mod exit;
 mod failure;
 mod init;

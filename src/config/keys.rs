@@ -5,6 +5,10 @@ use State::{Default, Derived, NotYet, Required};
 /// What every key begins with.
 pub const PREFIX: &str = "PGSTREAM_";
 
+/// Names the folder of the PostgreSQL programs for the demonstration and the tests. A variable of the environment that
+/// begins like a key, and is none: nothing that is streamed depends on it.
+pub const PROGRAMS_FOLDER: &str = "PGSTREAM_PG_BIN";
+
 /// One key, as an environment variable or a line of the file.
 #[derive(Debug)]
 pub struct Key {

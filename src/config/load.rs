@@ -305,6 +305,7 @@ mod tests {
         let sources = environment(&[
             (keys::LISTENER_URL.name, URL),
             ("PGSTREAM_WEBHOOK_WORKER_COUNT", "2"),
+            (keys::PROGRAMS_FOLDER, "/usr/lib/postgresql/15/bin"),
         ]);
         let warnings = Config::load(&sources).unwrap().warnings;
         let [warning] = warnings.as_slice() else {

@@ -123,7 +123,8 @@ impl Layers {
 
     fn read_environment(&mut self, sources: &Sources) {
         for (name, value) in &sources.environment {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            let is_key = |name: &&str| name.starts_with(PREFIX) && *name != keys::PROGRAMS_FOLDER;
+            let Some(name) = name.to_str().filter(is_key) else {
                 continue;
             };
             let origin = Origin::Environment(name.to_owned());

@@ -176,8 +176,8 @@ impl Shared {
             served += 1;
             self.log_outcome(outbox, &current, &outcome);
             let go_on = served % QUANTUM != 0 || !self.ready.others_wait();
-            let next = outbox.finish(current, &outcome, go_on, Instant::now());
-            if let Some(change) = next.change {
+            let mut next = outbox.finish(current, &outcome, go_on, Instant::now());
+            if let Some(change) = next.change.take() {
                 self.log_change(outbox, change, &outcome);
             }
             work = self.follow_up(outbox, next);
@@ -232,6 +232,10 @@ impl Shared {
             }
             Change::Recovered(failures) => info!(self.log, "endpoint answers again";
                 "url" => %outbox.target(), "failures" => failures),
+            Change::Held { id, attempts } => {
+                warn!(self.log, "a delivery keeps failing; it is kept, and holds back what is confirmed until it is made";
+                    "url" => %outbox.target(), "webhook_id" => id, "attempts" => attempts, "outcome" => %outcome);
+            }
         }
     }
 }

@@ -173,6 +173,12 @@ impl<T> Lanes<T> {
         self.delayed.peek().map(|Reverse((due, _))| *due)
     }
 
+    /// How many deliveries wait for their next try.
+    #[must_use]
+    pub fn delayed(&self) -> usize {
+        self.delayed.len()
+    }
+
     /// Whether anything is ready.
     #[must_use]
     pub fn has_ready(&self) -> bool {

@@ -3,8 +3,14 @@
 //! # The invariant
 //!
 //! Whenever the lock is free: if a delivery is ready and the window is not full, the outbox has a token in the ready
-//! queue, or whoever changed that is about to put it there ([`Next::requeue`]). So no delivery is ever ready without
-//! a worker on its way to it.
+//! queue, or whoever changed that is about to put it there ([`Next::requeue`]); or the endpoint rests, and its alarm is
+//! set. So no delivery is ever ready without a worker on its way to it.
+//!
+//! # Rest
+//!
+//! Each delivery that failed waits on its own. But where many rows fail one after the other and nothing succeeds, it
+//! is the endpoint that is down, and each row asking on its own would keep the machine busy with nothing. Then the
+//! endpoint rests as a whole, for the backoff of so many failures, and is tried with one request; one success ends it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +26,16 @@ use crate::event::Delivery;
 
 /// A connection that was not used for this long is closed.
 const IDLE_SLOT: Duration = Duration::from_secs(15);
+
+/// So many failures in a row, with as many deliveries waiting for their next try, are the endpoint's, not a row's.
+const MANY: usize = 8;
+
+/// So many failures in a row are said to be the endpoint's; fewer happen to everyone.
+const FAILING_AFTER: u32 = 3;
+/// A delivery that was tried so often while others of its endpoint succeeded is reported.
+const HELD_AFTER: u32 = 5;
+/// The shortest time between two such reports of one endpoint.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What one endpoint has to get.
 pub struct Outbox {
@@ -39,6 +55,10 @@ struct State {
     queued: bool,
     /// Failures since the last success.
     failures: u32,
+    /// Until when nothing is tried.
+    rest: Option<Instant>,
+    /// When a delivery that keeps failing was last reported.
+    reported: Option<Instant>,
     /// When the timer will look at this outbox.
     alarm: Option<Instant>,
     stopped: bool,
@@ -69,12 +89,19 @@ pub(super) struct Next {
 }
 
 /// A change in how an endpoint does, to be logged once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// It has begun to fail.
     Failing,
     /// It has answered again, after so many failures.
     Recovered(u32),
+    /// One delivery is refused or keeps failing.
+    Held {
+        /// Its `webhook-id`.
+        id: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
 }
 
 impl Outbox {
@@ -96,6 +123,8 @@ impl Outbox {
                 in_flight: 0,
                 queued: false,
                 failures: 0,
+                rest: None,
+                reported: None,
                 alarm: None,
                 stopped: false,
             }),
@@ -155,22 +184,26 @@ impl Outbox {
         state.in_flight -= 1;
         state.slots.give_back(slot, now);
         let before = state.failures;
+        let mut held = None;
         let delivered = if *outcome == Outcome::Delivered {
             state.window.answered();
             state.failures = 0;
+            state.rest = None;
             state.lanes.done(ticket);
             Some(delivery)
         } else {
             state.record_failure(outcome);
             delivery.attempts += 1;
+            held = state.report_held(&delivery, outcome, now);
             let due = now + self.wait(delivery.attempts, outcome);
             state.lanes.retry(ticket, delivery, due);
+            self.consider_rest(&mut state, now);
             None
         };
         let change = match (before, state.failures) {
-            (0, 1..) => Some(Change::Failing),
-            (1.., 0) => Some(Change::Recovered(before)),
-            _ => None,
+            (_, FAILING_AFTER) => Some(Change::Failing),
+            (FAILING_AFTER.., 0) => Some(Change::Recovered(before)),
+            _ => held,
         };
         // After a failure the turn ends, so that the endpoint's next one is counted as that of a failing endpoint.
         let work = if go_on && delivered.is_some() {
@@ -192,6 +225,7 @@ impl Outbox {
             return Next::default();
         }
         state.alarm = None;
+        state.rest = state.rest.filter(|until| *until > now);
         state.lanes.advance(now);
         state.slots.close_idle_since(now.checked_sub(IDLE_SLOT));
         state.next(None)
@@ -212,6 +246,18 @@ impl Outbox {
             Outcome::Retry { retry_after, .. } => self.backoff.wait(attempts, *retry_after, fastrand::f64()),
             // Nothing is gained by asking soon again what was refused: it keeps its lane, at the longest interval.
             _ => self.backoff.maximum,
+        }
+    }
+
+    /// Has the endpoint rest where many rows have failed and nothing has succeeded.
+    fn consider_rest(&self, state: &mut State, now: Instant) {
+        let many = u32::try_from(MANY).unwrap_or(u32::MAX);
+        if state.failures >= many && state.lanes.delayed() >= MANY {
+            state.window.collapse();
+            let wait = self
+                .backoff
+                .wait(state.failures - many + 1, None, fastrand::f64());
+            state.rest = Some(now + wait);
         }
     }
 
@@ -237,7 +283,7 @@ impl State {
     }
 
     fn has_work(&self) -> bool {
-        !self.stopped && self.in_flight < self.window.size() && self.lanes.has_ready()
+        !self.stopped && self.rest.is_none() && self.in_flight < self.window.size() && self.lanes.has_ready()
     }
 
     fn record_failure(&mut self, outcome: &Outcome) {
@@ -253,14 +299,24 @@ impl State {
         }
     }
 
+    /// Whether a failure is to be reported as that of one delivery: it holds back what can be confirmed.
+    fn report_held(&mut self, delivery: &Delivery, outcome: &Outcome, now: Instant) -> Option<Change> {
+        let refused = matches!(outcome, Outcome::Refused { .. } | Outcome::Gone);
+        let lately = self.reported.is_some_and(|at| now < at + REPORT_INTERVAL);
+        if lately || !(refused || delivery.attempts == HELD_AFTER) {
+            return None;
+        }
+        self.reported = Some(now);
+        let (id, attempts) = (delivery.event.id.clone(), delivery.attempts);
+        Some(Change::Held { id, attempts })
+    }
+
     /// Keeps the invariant: says whether the token is to be queued and the alarm to be set.
     fn next(&mut self, work: Option<Work>) -> Next {
         let requeue = !self.queued && self.has_work();
         self.queued |= requeue;
-        let due = [
-            self.lanes.next_due(),
-            self.slots.idle_since().map(|since| since + IDLE_SLOT),
-        ];
+        let next_try = self.rest.or_else(|| self.lanes.next_due());
+        let due = [next_try, self.slots.idle_since().map(|since| since + IDLE_SLOT)];
         let wanted = due.into_iter().flatten().min().filter(|_| !self.stopped);
         let alarm = wanted.filter(|wanted| self.alarm.is_none_or(|set| *wanted < set));
         self.alarm = alarm.or(self.alarm);

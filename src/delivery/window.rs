@@ -34,6 +34,11 @@ impl Window {
         self.size = (self.size + 1).min(self.limit);
     }
 
+    /// The endpoint has to show that it works: one request at a time, until it answers.
+    pub fn collapse(&mut self) {
+        self.size = 1;
+    }
+
     /// A request timed out: half as many may be in flight.
     pub fn timed_out(&mut self) {
         self.size = (self.size / 2).max(1);
@@ -59,6 +64,15 @@ mod tests {
         .take(8)
         .collect();
         assert_eq!(sizes, [32, 16, 8, 4, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_collapsed_window_grows_again_with_answers() {
+        let mut window = Window::new(64);
+        window.collapse();
+        assert_eq!(window.size(), 1);
+        window.answered();
+        assert_eq!(window.size(), 2);
     }
 
     #[test]

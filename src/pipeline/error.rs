@@ -10,7 +10,7 @@ use crate::subscription::cache::CacheError;
 pub enum PipelineError {
     /// A record that wal2json printed wrongly, or that is not a wal2json record of format version 2.
     #[error(
-        "the record at {wal_start} cannot be read: {source}. wal2json prints invalid JSON for some type names that need quotes; \
+        "the record at {wal_start} cannot be read: {source}. wal2json prints invalid JSON for types whose names have quotes or backslashes in them; \
          rename the type, or advance the slot past the transaction with pg_replication_slot_advance to go on without it"
     )]
     Unparsable {

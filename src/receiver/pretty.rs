@@ -3,6 +3,7 @@
 //! Nothing is parsed into values: keys keep their order and numbers their digits. Only white space between
 //! tokens changes, and control characters that JSON allows but a terminal might obey are escaped.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde::de::IgnoredAny;
@@ -12,17 +13,31 @@ const RESET: &str = "\x1b[0m";
 
 /// The longest text shown of a body that is not JSON, in characters.
 const TEXT_CHARACTERS: usize = 4_096;
+/// The longest string that [`compact`] shows whole, in bytes of its JSON form.
+const COMPACT_BYTES: usize = 160;
 
 /// Lays out a JSON text with two spaces an indent, with terminal colours if wanted, without a final newline.
 /// `None` when it is not JSON.
 #[must_use]
 pub fn json(body: &[u8], color: bool) -> Option<String> {
+    lay_out(body, color, Density::Whole)
+}
+
+/// Like [`json`], for little room: what holds no further brackets stays on one line, and long strings are cut.
+#[must_use]
+pub fn compact(body: &[u8], color: bool) -> Option<String> {
+    lay_out(body, color, Density::Compact)
+}
+
+fn lay_out(body: &[u8], color: bool, density: Density) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     serde_json::from_str::<IgnoredAny>(text).ok()?;
     let mut layout = Layout {
         out: String::with_capacity(text.len() * 2),
         color,
+        density,
         depth: 0,
+        on_one_line: false,
     };
     layout.write(text);
     Some(layout.out)
@@ -63,10 +78,20 @@ impl Token {
     }
 }
 
+/// How much room a layout takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Density {
+    Whole,
+    Compact,
+}
+
 struct Layout {
     out: String,
     color: bool,
+    density: Density,
     depth: usize,
+    /// Inside of brackets that began and end on the same line.
+    on_one_line: bool,
 }
 
 impl Layout {
@@ -80,6 +105,7 @@ impl Layout {
                     self.depth -= 1;
                     self.line();
                     self.out.push(char::from(first));
+                    self.on_one_line = false;
                     1
                 }
                 b',' => {
@@ -108,20 +134,19 @@ impl Layout {
             return rest.len() - inside.len() + 1;
         }
         self.depth += 1;
+        self.on_one_line = self.density == Density::Compact && is_flat(inside);
         self.line();
         1
     }
 
     fn string(&mut self, rest: &str) -> usize {
-        let mut escaped = false;
-        let inner = rest[1..].bytes().position(|byte| {
-            let ends = byte == b'"' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        });
-        let length = inner.map_or(rest.len(), |position| position + 2);
+        let length = string_length(rest);
         let is_key = rest[length..].trim_start_matches(is_space).starts_with(':');
-        self.token(&rest[..length], if is_key { Token::Key } else { Token::Text });
+        let kind = if is_key { Token::Key } else { Token::Text };
+        match self.density {
+            Density::Compact => self.token(&cut(&rest[..length]), kind),
+            Density::Whole => self.token(&rest[..length], kind),
+        }
         length
     }
 
@@ -150,11 +175,71 @@ impl Layout {
     }
 
     fn line(&mut self) {
+        if self.on_one_line {
+            return self.out.push(' ');
+        }
         self.out.push('\n');
         for _ in 0..self.depth {
             self.out.push_str(INDENT);
         }
     }
+}
+
+/// Whether what is inside of brackets holds no others.
+fn is_flat(mut inside: &str) -> bool {
+    loop {
+        inside = inside.trim_start_matches(|character| !matches!(character, '"' | '{' | '[' | '}' | ']'));
+        match inside.bytes().next() {
+            Some(b'"') => inside = &inside[string_length(inside)..],
+            Some(b'{' | b'[') => return false,
+            _ => return true,
+        }
+    }
+}
+
+/// The bytes of the string that a text begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let inner = text[1..].bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    inner.map_or(text.len(), |position| position + 2)
+}
+
+/// A JSON string that fits: a longer one ends in an ellipsis, and says how much is missing.
+fn cut(string: &str) -> Cow<'_, str> {
+    if string.len() <= COMPACT_BYTES {
+        return Cow::Borrowed(string);
+    }
+    let mut end = 1;
+    while end < COMPACT_BYTES {
+        end += character_length(&string[end..]);
+    }
+    let (kept, missing) = string.split_at(end);
+    match missing {
+        "" | "\"" => Cow::Borrowed(string),
+        missing => Cow::Owned(format!("{kept}… ({} more bytes)\"", missing.len() - 1)),
+    }
+}
+
+/// The bytes of the character, maybe escaped, that the rest of a JSON string begins with.
+fn character_length(rest: &str) -> usize {
+    match rest.as_bytes() {
+        // Two surrogates are one character. A single one is legal JSON, if no text.
+        [b'\\', b'u', _, _, _, _, b'\\', b'u', ..] if matches!(rest.get(2..4), Some(high) if is_high(high)) => {
+            12
+        }
+        [b'\\', b'u', ..] => 6,
+        [b'\\', ..] => 2,
+        _ => rest.chars().next().map_or(0, char::len_utf8),
+    }
+}
+
+/// Whether hexadecimal digits begin the first surrogate of a pair.
+fn is_high(digits: &str) -> bool {
+    u8::from_str_radix(digits, 16).is_ok_and(|byte| (0xd8..0xdc).contains(&byte))
 }
 
 /// JSON's white space, which is less than Unicode's.
@@ -192,6 +277,40 @@ mod tests {
         for (body, expected) in cases {
             assert_eq!(json(body.as_bytes(), false).as_deref(), Some(expected), "{body}");
         }
+    }
+
+    #[test]
+    fn compact_json_keeps_what_is_flat_on_one_line() {
+        let body = br#"{"a":[{"b":1,"c":"}]"},{"d":[]}],"e":{},"f":[null,{"g":2}]}"#;
+        let expected = r#"{
+  "a": [
+    { "b": 1, "c": "}]" },
+    {
+      "d": []
+    }
+  ],
+  "e": {},
+  "f": [
+    null,
+    { "g": 2 }
+  ]
+}"#;
+        assert_eq!(compact(body, false).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn compact_json_cuts_long_strings_and_stays_json() {
+        for character in ["x", "é", "\\\"", "\\\\", "\\u0001", "\\ud83d\\ude00", "\\\\\\n"] {
+            for count in 10..200 {
+                let body = format!("[\"{}\"]", character.repeat(count));
+                let shown = compact(body.as_bytes(), false).unwrap();
+                serde_json::from_str::<[String; 1]>(&shown).unwrap();
+                assert!(shown.len() < COMPACT_BYTES + 50, "{shown}");
+            }
+        }
+        // JSON, but no text.
+        let body = format!("\"{}\"", "\\ud83dé".repeat(50));
+        assert!(compact(body.as_bytes(), false).is_some());
     }
 
     #[test]
@@ -241,12 +360,15 @@ mod tests {
             for body in [value.to_string(), format!("{value:#}")] {
                 let shown = json(body.as_bytes(), false).unwrap();
                 prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(&shown).unwrap(), &value);
+                let shown = compact(body.as_bytes(), false).unwrap();
+                serde_json::from_str::<serde_json::Value>(&shown).unwrap();
             }
         }
 
         #[test]
         fn any_bytes_can_be_shown(body in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = json(&body, true);
+            let _ = compact(&body, true);
             let _ = text(&body);
         }
     }

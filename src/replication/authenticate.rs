@@ -10,7 +10,7 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 
 use super::ReplicationError;
-use super::connect::Connection;
+use super::connection::Connection;
 use crate::config::{PgUrl, Secret};
 
 /// Does what the server asks for until it lets us in.

@@ -5,16 +5,14 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use pgstream_proto::backend::Authentication;
 use pgstream_proto::frontend::StartupMessage;
 use pgstream_proto::{BackendMessage, FrontendMessage, PgCodec, limits};
 use tokio::time::timeout;
 use tokio_util::codec::Framed;
 
 use super::authenticate::authenticate;
-use super::socket::{self, Socket};
-use super::{ReplicationError, ServerError};
+use super::connection::Connection;
+use super::{ReplicationError, socket};
 use crate::config::PgUrl;
 
 /// How long connecting may take, where the URL does not say.
@@ -36,12 +34,6 @@ const PINNED: &[(&str, &str)] = &[
     ("quote_all_identifiers", "off"),
     ("statement_timeout", "0"),
 ];
-
-/// A connection in replication mode.
-#[derive(Debug)]
-pub struct Connection {
-    pub(super) framed: Framed<Socket, PgCodec>,
-}
 
 impl Connection {
     /// Connects and authenticates.
@@ -84,43 +76,6 @@ impl Connection {
                         &other,
                         "the connection",
                         "ReadyForQuery",
-                    ));
-                }
-            }
-        }
-    }
-
-    /// Sends one message.
-    pub(super) async fn send(&mut self, message: FrontendMessage) -> Result<(), ReplicationError> {
-        Ok(self.framed.send(message).await?)
-    }
-
-    /// The next message.
-    pub(super) async fn receive(&mut self) -> Result<BackendMessage, ReplicationError> {
-        self.framed
-            .next()
-            .await
-            .ok_or(ReplicationError::Closed)?
-            .map_err(ReplicationError::from)
-    }
-
-    /// The next message of the authentication.
-    pub(super) async fn receive_authentication(&mut self) -> Result<Authentication, ReplicationError> {
-        loop {
-            match self.receive().await? {
-                BackendMessage::Authentication(step) => return Ok(step),
-                BackendMessage::NoticeResponse(_) | BackendMessage::NegotiateProtocolVersion(_) => {}
-                BackendMessage::ErrorResponse(fields) => {
-                    return Err(ReplicationError::Server {
-                        what: "the connection".to_owned(),
-                        error: ServerError::from(&fields),
-                    });
-                }
-                other => {
-                    return Err(ReplicationError::unexpected(
-                        &other,
-                        "the connection",
-                        "Authentication",
                     ));
                 }
             }

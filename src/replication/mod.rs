@@ -7,6 +7,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `socket`, `authenticate`, `connect` | from a URL to a session |
+//! | `connection` | messages out and in |
 //! | `query` | simple queries on that session |
 //! | `session` | who the source is, what the slot is, START_REPLICATION |
 //! | `stream` | the loop: frames, feedback, the orderly end |
@@ -15,6 +16,7 @@
 
 mod authenticate;
 mod connect;
+mod connection;
 mod error;
 mod feedback;
 mod intake;
@@ -24,7 +26,7 @@ mod session;
 mod socket;
 mod stream;
 
-pub use connect::Connection;
+pub use connection::Connection;
 pub use error::{ReplicationError, ServerError};
 pub use intake::Intake;
 pub use session::{Identity, Session, SessionOptions};

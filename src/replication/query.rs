@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pgstream_proto::{BackendMessage, FrontendMessage};
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::{ReplicationError, ServerError};
 
 /// The first row of an answer, as text.

@@ -7,7 +7,7 @@ use slog::{Logger, info, warn};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::query::Row;
 use super::{ReplicationError, ServerError};
 use crate::config::PgUrl;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::feedback::Feedback;
 use super::intake::Intake;
 use super::notices::Notices;

@@ -12,14 +12,8 @@ const MAX_NAMED: usize = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The slot's name is not one that PostgreSQL accepts.
-    #[error(
-        "replication slot name {name:?} is not valid: 1 to 63 lower-case letters (a-z), digits and underscores are \
-         allowed"
-    )]
-    SlotName {
-        /// The name.
-        name: String,
-    },
+    #[error("{0}")]
+    SlotName(String),
     /// The server, or the role, cannot do what pgstream needs. Nothing has been changed.
     #[error(transparent)]
     Precondition(#[from] Precondition),
@@ -179,10 +173,12 @@ pub enum Precondition {
         remedy: String,
     },
     /// The server refuses the output plugin for a reason of its own.
-    #[error("the server refuses a replication slot with the output plugin wal2json: {message}")]
+    #[error("the server refuses a replication slot with the output plugin wal2json: {message} ({hint})")]
     PluginRefused {
         /// What the server said.
         message: String,
+        /// What it advises.
+        hint: String,
     },
     /// A slot of this name exists and is not ours.
     #[error(

@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::error::Waiting;
 use super::preconditions::{self, Wanted};
-use super::{Precondition, SetupError, slot_name};
-use crate::config::PgUrl;
+use super::{Precondition, SetupError};
+use crate::config::{PgUrl, slot_name};
 use crate::store::{self, MigrationSet, PgPool, StoreError, blockers, server, slots};
 
 /// After this time of waiting, and then again and again, the operator hears who is in the way.
@@ -64,7 +64,7 @@ pub async fn init(
     options: &InitOptions,
     notice: &mut (dyn FnMut(&str) + Send),
 ) -> Result<InitReport, SetupError> {
-    slot_name::validate(&options.slot)?;
+    slot_name::validate(&options.slot).map_err(SetupError::SlotName)?;
     let source = store::connect(&options.source).await?;
     let store = match &options.store {
         Some(url) => store::connect(url).await?,
@@ -120,7 +120,11 @@ fn plugin_error(error: StoreError, major: i32) -> SetupError {
     match error.sqlstate() {
         // undefined_file
         Some("58P01") => Precondition::PluginMissing { message, major }.into(),
-        Some(_) => Precondition::PluginRefused { message }.into(),
+        Some(_) => Precondition::PluginRefused {
+            hint: error.hint().unwrap_or("see the server's log").to_owned(),
+            message,
+        }
+        .into(),
         None => error.into(),
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! - [`init`]: checks the preconditions, migrates both databases, creates the replication slot.
 //! - [`tear_down`]: removes all of it.
-//! - [`slot_name`]: which names a slot may have, and the one it has by default.
 //!
 //! Speaks to PostgreSQL through [`store`](crate::store) only, and prints nothing: what the operator is to hear goes
 //! to the caller, in the report, the error, or while waiting through `notice`.
@@ -10,10 +9,8 @@
 mod error;
 mod init;
 mod preconditions;
-pub mod slot_name;
 mod tear_down;
 
 pub use error::{Precondition, SetupError};
 pub use init::{InitOptions, InitReport, init};
-pub use slot_name::default_slot_name;
 pub use tear_down::{TearDownOptions, TearDownReport, tear_down};

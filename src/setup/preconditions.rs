@@ -154,3 +154,110 @@ pub(super) fn check_slot_usable(name: &str, slot: &Slot) -> Result<(), Precondit
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: Wanted = Wanted {
+        slot: true,
+        objects: true,
+    };
+
+    fn server(change: impl FnOnce(&mut Server)) -> Server {
+        let mut server = Server {
+            version: "14.0".to_owned(),
+            version_num: 140_000,
+            in_recovery: false,
+            wal_level: "logical".to_owned(),
+            max_replication_slots: 2,
+            slots: 1,
+            max_wal_senders: 2,
+            wal_senders: 1,
+            output_plugin_libraries: None,
+            database: "app".to_owned(),
+            role: "role".to_owned(),
+            may_replicate: true,
+            may_create: true,
+        };
+        change(&mut server);
+        server
+    }
+
+    #[test]
+    fn a_server_that_has_everything_passes() {
+        check_source(&server(|_| ()), EVERYTHING).unwrap();
+    }
+
+    #[test]
+    fn what_the_integration_tests_have_no_server_for() {
+        let cases: [(Server, &str); 3] = [
+            (
+                server(|it| {
+                    it.version = "13.14".to_owned();
+                    it.version_num = 130_014;
+                }),
+                "PostgreSQL 13.14 is too old",
+            ),
+            (server(|it| it.in_recovery = true), "URL of the primary"),
+            (server(|it| it.wal_senders = 2), "SET max_wal_senders = 3"),
+        ];
+        for (server, words) in cases {
+            let error = check_source(&server, EVERYTHING).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_already_needs_no_room_and_no_rights() {
+        let full = server(|it| {
+            it.slots = 2;
+            it.wal_senders = 2;
+            it.may_replicate = false;
+            it.may_create = false;
+        });
+        let nothing = Wanted {
+            slot: false,
+            objects: false,
+        };
+        check_source(&full, nothing).unwrap();
+    }
+
+    #[test]
+    fn the_remedy_for_the_list_of_plugins_keeps_what_is_in_it() {
+        for (current, remedy) in [
+            (
+                "pgoutput, test_decoding",
+                Some("pgoutput, test_decoding, wal2json"),
+            ),
+            ("", Some("wal2json")),
+            (r#""Odd, one", "a""b""#, Some(r#"'Odd, one', 'a"b', wal2json"#)),
+            ("it's", Some("'it''s', wal2json")),
+            ("pgoutput,wal2json", None),
+            (r#"pgoutput, "wal2json""#, None),
+            // One name in quotes is one wrong name.
+            (r#""pgoutput, wal2json""#, Some("'pgoutput, wal2json', wal2json")),
+        ] {
+            let server = server(|it| it.output_plugin_libraries = Some(current.to_owned()));
+            match (check_source(&server, EVERYTHING), remedy) {
+                (Ok(()), None) => {}
+                (Err(Precondition::PluginNotAllowed { remedy: found, .. }), Some(remedy)) => {
+                    assert_eq!(found, remedy, "{current}");
+                }
+                (outcome, _) => panic!("{current}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_that_lost_its_wal_is_not_used_again() {
+        let slot = |wal_status: &str| Slot {
+            plugin: Some(PLUGIN.to_owned()),
+            database: Some("app".to_owned()),
+            active_pid: None,
+            wal_status: Some(wal_status.to_owned()),
+        };
+        check_slot_usable("s", &slot("extended")).unwrap();
+        assert!(check_slot_usable("s", &slot("lost")).is_err());
+    }
+}

@@ -1,8 +1,8 @@
 //! `tear-down`: everything [`init`](super::init) made, removed.
 
+use super::SetupError;
 use super::preconditions;
-use super::{SetupError, slot_name};
-use crate::config::PgUrl;
+use crate::config::{PgUrl, slot_name};
 use crate::store::{self, PgPool, StoreError, blockers, migrate, server, slots};
 
 /// What to remove.
@@ -44,7 +44,7 @@ impl TearDownReport {
 /// [`SetupError::SlotInUse`] names the process; [`SetupError::Dependents`] and [`SetupError::SchemaInUse`] name what
 /// is in the way. A slot of this name that is not ours is refused as in `init`.
 pub async fn tear_down(options: &TearDownOptions) -> Result<TearDownReport, SetupError> {
-    slot_name::validate(&options.slot)?;
+    slot_name::validate(&options.slot).map_err(SetupError::SlotName)?;
     let source = store::connect(&options.source).await?;
     let store = match &options.store {
         Some(url) => Some((store::connect(url).await?, url)),

@@ -4,7 +4,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
 use super::MigrationSet;
-use crate::subscription::SubscriptionError;
+use crate::subscription::model::SubscriptionError;
 
 /// A failure of the store. The server's own words are in its [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,12 @@ impl StoreError {
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.database_error().map(PgDatabaseError::message)
+    }
+
+    /// The server's HINT, where it gave one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.database_error().and_then(PgDatabaseError::hint)
     }
 
     /// The server's DETAIL, where it gave one.

@@ -1,11 +1,11 @@
 //! The only room that knows sqlx: what pgstream keeps in PostgreSQL, and what it asks PostgreSQL about itself.
 //!
-//! Two sets of objects, each with its own numbered migrations in `sql/` (see [`migrate`]): the schema log with its
+//! Two sets of objects, each with its own numbered migrations in `sql/` (see [`mod@migrate`]): the schema log with its
 //! event triggers lives in the *source* database, the subscriptions live in the *store* database, which is usually
 //! the same. Both are in schema `pgstream`.
 //!
-//! - [`connect`]: the pool, and the settings every session of ours is pinned to.
-//! - [`migrate`]: brings a database up to date, and takes everything out of it again.
+//! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to.
+//! - [`mod@migrate`]: brings a database up to date, and takes everything out of it again.
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.

@@ -24,7 +24,8 @@ pub struct Server {
     pub max_wal_senders: i64,
     /// How many walsenders are running.
     pub wal_senders: i64,
-    /// `output_plugin_libraries`, where the server knows it: the output plugins that may be used.
+    /// `output_plugin_libraries`, where the server knows it and the role may see it: the output plugins that may be
+    /// used.
     pub output_plugin_libraries: Option<String>,
     /// The database that was asked.
     pub database: String,
@@ -62,6 +63,7 @@ impl FromRow<'_, PgRow> for Server {
 /// [`StoreError::Query`]
 pub async fn describe(pool: &PgPool) -> Result<Server, StoreError> {
     sqlx::query_as(
+        // pg_settings leaves out what the role may not see, where current_setting() would fail.
         // rds_replication is what hosted PostgreSQL has in the place of the REPLICATION attribute.
         "SELECT current_setting('server_version') AS version,
                 current_setting('server_version_num')::integer AS version_num,
@@ -71,7 +73,7 @@ pub async fn describe(pool: &PgPool) -> Result<Server, StoreError> {
                 (SELECT count(*) FROM pg_replication_slots) AS slots,
                 current_setting('max_wal_senders')::bigint AS max_wal_senders,
                 (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender') AS wal_senders,
-                current_setting('output_plugin_libraries', true) AS output_plugin_libraries,
+                (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries') AS output_plugin_libraries,
                 current_database()::text AS database,
                 current_user::text AS role,
                 (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)

@@ -27,12 +27,12 @@ pub(crate) fn cluster(settings: &[(&str, &str)]) -> Cluster {
 
 /// The URL of a database, for the superuser.
 pub(crate) fn url(cluster: &Cluster, dbname: &str) -> PgUrl {
-    PgUrl::parse(&cluster.url(dbname)).unwrap()
+    PgUrl::parse(&cluster.url(dbname)).expect("a cluster's URL is valid")
 }
 
 /// The URL of database `postgres` for another role.
 pub(crate) fn url_as(cluster: &Cluster, role: &str) -> PgUrl {
-    PgUrl::parse(&cluster.url_as(role, "postgres")).unwrap()
+    PgUrl::parse(&cluster.url_as(role, "postgres")).expect("a cluster's URL is valid")
 }
 
 /// A session in database `postgres`.
@@ -50,7 +50,9 @@ pub(crate) async fn session_in(url: &PgUrl) -> PgConnection {
         .database(&url.dbname)
         .ssl_mode(PgSslMode::Disable)
         .application_name("test");
-    PgConnection::connect_with(&options).await.unwrap()
+    PgConnection::connect_with(&options)
+        .await
+        .expect("the cluster accepts connections")
 }
 
 /// Runs statements; a failure shows the text.
@@ -117,7 +119,7 @@ pub(crate) async fn initialised(settings: &[(&str, &str)]) -> Cluster {
     let cluster = cluster(settings);
     init_quietly(&init_options(url(&cluster, "postgres")))
         .await
-        .unwrap();
+        .expect("init succeeds on a fresh cluster");
     cluster
 }
 

@@ -1,7 +1,7 @@
 //! The program under test: `pgstream run` as a process of its own.
 
 use std::fs::{self, File};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,6 @@ pub(crate) fn pgstream(arguments: &[&str]) -> Command {
         command.env_remove(key.name);
     }
     command
-}
-
-/// Runs a command of the program to its end.
-pub(crate) fn finish(arguments: &[&str]) -> Output {
-    pgstream(arguments).output().expect("the program starts")
 }
 
 /// A running `pgstream run`. Dropping it kills it, as a crash would.

@@ -54,21 +54,25 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.record.get(self.at).copied()
     }
 
     /// Everything from here on.
+    #[inline]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.record.get(self.at..).unwrap_or_default()
     }
 
     /// Moves over bytes that were looked at; the end of the record stays the last position.
+    #[inline]
     pub(super) fn advance(&mut self, bytes: usize) {
         self.at = self.at.saturating_add(bytes).min(self.record.len());
     }
 
     /// Moves over `byte` if it stands here.
+    #[inline]
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         let here = self.peek() == Some(byte);
         self.at += usize::from(here);
@@ -84,6 +88,7 @@ impl<'a> Cursor<'a> {
         here
     }
 
+    #[inline]
     pub(super) fn skip_white_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -100,6 +105,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What lies between `start`, an earlier position, and here.
+    #[inline]
     pub(super) fn span_from(&self, start: usize) -> Span {
         // Neither cast can lose anything: `new` has bounded the length.
         Span {
@@ -108,6 +114,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn bytes(&self, span: Span) -> &'a [u8] {
         &self.record[span.start as usize..span.end as usize]
     }
@@ -126,6 +133,7 @@ impl<'a> Cursor<'a> {
     /// Reads a string and returns its span, quotes included.
     ///
     /// Checks all but UTF-8, which is cheaper over the whole record at once or over the few strings needed.
+    #[inline]
     pub(super) fn string(&mut self, what: &'static str) -> Result<Span, ParseError> {
         let start = self.at;
         if !self.eat(b'"') {
@@ -139,9 +147,8 @@ impl<'a> Cursor<'a> {
                     return Ok(self.span_from(start));
                 }
                 Some(b'\\') => {
-                    let escaped = escape::decode(self.rest());
-                    let (_, length) = escaped.map_err(|problem| ParseError::new(self.at, problem))?;
-                    self.advance(length);
+                    let length = escape::length(self.rest());
+                    self.at += length.map_err(|problem| ParseError::new(self.at, problem))?;
                 }
                 Some(_) => return Err(ParseError::new(self.at, Problem::ControlCharacter)),
                 None => return Err(self.expected("the end of a string")),

@@ -3,6 +3,7 @@
 use super::Problem;
 
 /// How many of the first bytes stand for themselves: neither a quote, nor a backslash, nor a control character.
+#[inline]
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
@@ -26,6 +27,15 @@ fn special_bytes(word: u64) -> u64 {
     let is_quote = quote.wrapping_sub(ONES) & !quote;
     let is_backslash = backslash.wrapping_sub(ONES) & !backslash;
     (below_space | is_quote | is_backslash) & TOPS
+}
+
+/// How long the escape sequence at the start of `bytes` is, if it is valid.
+#[inline]
+pub(super) fn length(bytes: &[u8]) -> Result<usize, Problem> {
+    match bytes.get(1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
+        _ => decode(bytes).map(|(_, length)| length),
+    }
 }
 
 /// The character that the escape sequence at the start of `bytes` stands for, and the sequence's length.
@@ -85,7 +95,7 @@ fn code_unit(bytes: &[u8]) -> Result<u32, Problem> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{decode, plain_prefix};
+    use super::{decode, length, plain_prefix};
     use crate::wal2json::Problem;
 
     #[test]
@@ -112,6 +122,7 @@ mod tests {
                 Ok((character, escape.len())),
                 "{escape}"
             );
+            assert_eq!(length(escape.as_bytes()), Ok(escape.len()), "{escape}");
         }
     }
 
@@ -134,6 +145,7 @@ mod tests {
             (r"\ud83d\u00", Problem::EndsBefore("four hexadecimal digits")),
         ] {
             assert_eq!(decode(escape.as_bytes()), Err(problem), "{escape}");
+            assert_eq!(length(escape.as_bytes()), Err(problem), "{escape}");
         }
     }
 

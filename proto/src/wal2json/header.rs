@@ -22,11 +22,11 @@ pub struct Header<'a> {
     pub lsn: Option<Lsn>,
     /// B and C: the end of the commit record, which is what may be confirmed. None without `include-lsn`.
     pub nextlsn: Option<Lsn>,
-    /// The schema of the table: always there for I, U, D and T.
+    /// I, U, D and T: the schema of the table, always there.
     pub schema: Option<JsonStr<'a>>,
-    /// The table: always there for I, U, D and T.
+    /// I, U, D and T: the table, always there.
     pub table: Option<JsonStr<'a>>,
-    /// M: whether the message belongs to a transaction.
+    /// M: whether the message belongs to a transaction, always there.
     pub transactional: Option<bool>,
 }
 
@@ -110,38 +110,46 @@ impl<'a> HeaderFields<'a> {
             }
     }
 
-    /// The header, if it has what its action needs. `end` is where reading stopped.
+    /// The header, if it has what its action needs, and no more: where [`header`] stops must not decide whether
+    /// keys that mean nothing to the action are seen. `end` is where reading stopped.
     pub(super) fn finish(self, end: usize) -> Result<Header<'a>, ParseError> {
         let action = self.action.ok_or(ParseError::new(end, Problem::MissingAction))?;
         let need = |there: bool, key| require(there, action, key, end);
-        if action.concerns_table() {
-            need(self.schema.is_some(), "schema")?;
-            need(self.table.is_some(), "table")?;
-        }
-        if action == Action::Message {
-            need(self.transactional.is_some(), "transactional")?;
-        }
         let Self {
-            seen: _,
-            action: _,
-            xid,
-            timestamp,
-            lsn,
-            nextlsn,
-            schema,
-            table,
-            transactional,
+            xid, timestamp, lsn, ..
         } = self;
-        Ok(Header {
+        let bare = Header {
             action,
             xid,
             timestamp,
             lsn,
-            nextlsn,
-            schema,
-            table,
-            transactional,
-        })
+            nextlsn: None,
+            schema: None,
+            table: None,
+            transactional: None,
+        };
+        match action {
+            Action::Insert | Action::Update | Action::Delete | Action::Truncate => {
+                need(self.schema.is_some(), "schema")?;
+                need(self.table.is_some(), "table")?;
+                Ok(Header {
+                    schema: self.schema,
+                    table: self.table,
+                    ..bare
+                })
+            }
+            Action::Begin | Action::Commit => Ok(Header {
+                nextlsn: self.nextlsn,
+                ..bare
+            }),
+            Action::Message => {
+                need(self.transactional.is_some(), "transactional")?;
+                Ok(Header {
+                    transactional: self.transactional,
+                    ..bare
+                })
+            }
+        }
     }
 }
 

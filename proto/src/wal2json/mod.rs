@@ -19,6 +19,7 @@
 //! - what an action needs must be there: `schema` and `table` for I, U, D and T, `columns` for I and U,
 //!   `identity` for D, `transactional`, `prefix` and `content` for M, and `name`, `type` and `value` in each
 //!   column (`name` and `type` in `pk`);
+//! - a key of the header that belongs to other actions (`schema` in M) is checked and dropped;
 //! - what an option of the plugin switches off may be absent: `xid`, `timestamp`, `origin`, `lsn`, `nextlsn`,
 //!   `pk`. So may the `identity` of U, which wal2json leaves out, with a warning, where it has no old row.
 //!

@@ -180,9 +180,14 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..5_u64, 0..5_u64).prop_map(|(from, to)| moved(from, to)),
         1 => Just(LaneKeys::Table),
     ];
-    let key_sets = prop_oneof![8 => Just(Some(KeySet(1))), 1 => Just(Some(KeySet(2))), 1 => Just(None)];
+    let key_sets = prop_oneof![9 => Just(KeySet(1)), 1 => Just(KeySet(2))];
+    let places = prop_oneof![
+        20 => (keys, key_sets).prop_map(|(keys, key_set)| (keys, Some(key_set))),
+        // Only a TRUNCATE does not say what the key is.
+        1 => Just((LaneKeys::Table, None)),
+    ];
     prop_oneof![
-        4 => (any::<bool>(), keys, key_sets).prop_map(|(table, keys, key_set)| Step::Push { table, keys, key_set }),
+        4 => (any::<bool>(), places).prop_map(|(table, (keys, key_set))| Step::Push { table, keys, key_set }),
         4 => Just(Step::Take),
         3 => any::<usize>().prop_map(Step::Done),
         1 => (any::<usize>(), 0..3_u64).prop_map(|(choice, after)| Step::Retry(choice, after)),

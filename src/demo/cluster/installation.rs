@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::ClusterError;
+use crate::config::keys::PROGRAMS_FOLDER;
 
 /// Where Debian keeps the programs of each major version.
 const DEBIAN_ROOT: &str = "/usr/lib/postgresql";
@@ -21,7 +22,7 @@ impl Installation {
     /// Finds the installation to use: `$PGSTREAM_PG_BIN` if set, else the newest of Debian's folders that has
     /// wal2json, else what `pg_config` names, else what `$PATH` holds.
     pub fn find() -> Result<Self, ClusterError> {
-        if let Some(bin) = env::var_os("PGSTREAM_PG_BIN") {
+        if let Some(bin) = env::var_os(PROGRAMS_FOLDER) {
             return Self::at(Path::new(&bin))?.with_wal2json();
         }
         let mut found: Vec<Self> = candidates().iter().filter_map(|bin| Self::at(bin).ok()).collect();

@@ -134,6 +134,26 @@ impl Cluster {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// A command that runs a statement with the installation's `psql`, and fails when the statement does.
+    #[must_use]
+    pub fn psql(&self, dbname: &str, statement: &str) -> Command {
+        let mut command = self.command("psql");
+        // Every part of the connection is in the URL: the caller's settings for libpq must not add to it.
+        let is_libpq = |name: &str| name.starts_with("PG") && !name.starts_with("PGSTREAM_");
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(is_libpq) {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"])
+            .arg("--dbname")
+            .arg(self.url(dbname))
+            .args(["--command", statement])
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Stops the server and waits until it has ended. The cluster keeps its data and its port.
     pub fn stop(&mut self, mode: StopMode) -> Result<(), ClusterError> {
         let Some(mut server) = self.server.take() else {

@@ -297,6 +297,26 @@ fn header_stops_before_the_columns() {
     assert_eq!((not_utf8.offset(), not_utf8.problem()), (25, Problem::NotUtf8));
 }
 
+/// Found by fuzzing: the header alone ended before a `schema` that the whole record had.
+#[test]
+fn keys_of_other_actions_are_dropped_wherever_they_stand() {
+    for record in [
+        r#"{"action":"M","lsn":"0/1","transactional":true,"schema":"s","prefix":"","content":""}"#,
+        r#"{"schema":"s","nextlsn":"0/1","action":"M","transactional":true,"prefix":"","content":""}"#,
+        r#"{"action":"T","lsn":"0/1","schema":"s","table":"t","nextlsn":"0/2","transactional":true}"#,
+        r#"{"action":"C","lsn":"0/1","nextlsn":"0/2","table":"t"}"#,
+    ] {
+        let mut parser = Parser::new();
+        assert_eq!(
+            parser.parse(record.as_bytes()).unwrap().header,
+            header(record.as_bytes()).unwrap()
+        );
+        oracle::check(&mut parser, record.as_bytes());
+    }
+    let wrong = br#"{"action":"C","lsn":"0/1","nextlsn":"0/2","table":1}"#;
+    assert!(Parser::new().parse(wrong).is_err(), "dropped, but checked");
+}
+
 #[test]
 fn an_error_says_where_and_what_but_nothing_of_the_record() {
     let error = Parser::new()

@@ -1,0 +1,48 @@
+# The few commands that building, trying and changing pgstream takes. `make` lists them.
+
+.DEFAULT_GOAL := help
+
+# How long `make fuzz` runs each target.
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install PostgreSQL with wal2json, and a C compiler, where they are missing
+	@.ci/setup
+
+# Without optimisation: a newcomer waits less for the compiler, and the demonstration is fast enough.
+.PHONY: demo
+demo: setup ## Show row changes of a throwaway PostgreSQL becoming webhooks
+	@cargo run --locked -- demo
+
+.PHONY: build
+build: ## Build the optimised program, target/release/pgstream
+	cargo build --locked --release
+
+.PHONY: test
+test: setup ## Run all tests, those against a real PostgreSQL included
+	cargo test --locked --workspace
+
+.PHONY: check
+check: ## Check formatting, lints and documentation
+	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: bench
+bench: ## Measure the decode path
+	cargo bench --locked
+
+.PHONY: fuzz
+fuzz: ## Fuzz the wire codec and the wal2json parser, FUZZ_SECONDS each
+	@.ci/setup fuzz
+	@set -e; for target in $(FUZZ_TARGETS); do \
+	  mkdir -p "fuzz/corpus/$$target"; \
+	  cargo fuzz run --sanitizer none -O "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
+	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
+	done

@@ -1,0 +1,17 @@
+//! What the requests work on.
+
+use slog::Logger;
+
+use crate::store::PgPool;
+use crate::subscription::Subscriptions;
+
+/// What the requests work on.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The store's database.
+    pub store: PgPool,
+    /// The set in use, which a change is put into before it is answered.
+    pub subscriptions: Subscriptions,
+    /// Where failures of the store are logged.
+    pub log: Logger,
+}

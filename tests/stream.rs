@@ -1,0 +1,185 @@
+//! Suite `stream`: what the whole program makes of a stream, beyond its payloads.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::support::database::{SLOT, initialised, run, session, value};
+use crate::support::program::Program;
+use crate::support::receiver::{Action, Receiver, Request};
+
+/// By when everything that is waited for has to have happened.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The tables that these requests are about.
+fn tables(requests: &[std::sync::Arc<Request>]) -> Vec<Value> {
+    requests
+        .iter()
+        .map(|request| request.json()["Data"]["table"].clone())
+        .collect()
+}
+
+/// Waits until everything written so far is confirmed.
+async fn wait_until_confirmed(session: &mut PgConnection) {
+    let now: String = value(session, "SELECT pg_current_wal_lsn()::text").await;
+    let confirmed = format!("SELECT confirmed_flush_lsn >= '{now}' FROM pg_replication_slots");
+    let deadline = Instant::now() + DEADLINE;
+    while !value::<bool>(session, &confirmed).await {
+        assert!(Instant::now() < deadline, "{now} is not confirmed");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_stops_the_stream_and_is_not_confirmed() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    // wal2json takes the quotes around such a type's name for those of JSON, and does not escape what is within.
+    run(&mut session, "CREATE TYPE \"a\"\"b\" AS ENUM ('sad')").await;
+    run(
+        &mut session,
+        "CREATE TABLE feelings (id int PRIMARY KEY, mood \"a\"\"b\")",
+    )
+    .await;
+    let receiver = Receiver::start(|_| Action::status(200));
+    let url = cluster.url("postgres");
+    let mut program = Program::start(&url, SLOT, &[]);
+    program.subscribe(&json!({"url": receiver.url("/hook"), "schema": "public"}));
+    let before: String = value(&mut session, "SELECT pg_current_wal_lsn()::text").await;
+    run(&mut session, "INSERT INTO feelings VALUES (1, 'sad')").await;
+    let status = program.wait();
+    assert_eq!(status.code(), Some(1));
+    let line = program.wait_for_log("the reason", |line| line["level"] == "critical");
+    let message = line["msg"].as_str().unwrap();
+    assert!(
+        message.contains("cannot be read") && message.contains("pg_replication_slot_advance"),
+        "{message}"
+    );
+    let passed = "SELECT confirmed_flush_lsn > pg_current_wal_lsn() FROM pg_replication_slots";
+    assert!(!value::<bool>(&mut session, passed).await);
+    let held = format!("SELECT confirmed_flush_lsn <= '{before}' FROM pg_replication_slots");
+    assert!(value::<bool>(&mut session, &held).await);
+    assert!(receiver.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_table_belongs_to_a_root_from_the_moment_it_is_attached() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "CREATE TABLE measures (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+         CREATE TABLE measures_may (id int, day date NOT NULL, PRIMARY KEY (id, day))",
+    )
+    .await;
+    let receiver = Receiver::start(|_| Action::status(200));
+    let program = Program::start(&cluster.url("postgres"), SLOT, &[]);
+    program.subscribe(&json!({"url": receiver.url("/hook"), "schema": "public", "table": "measures"}));
+    run(&mut session, "INSERT INTO measures_may VALUES (1, '2025-05-01')").await;
+    wait_until_confirmed(&mut session).await;
+    run(
+        &mut session,
+        "ALTER TABLE measures ATTACH PARTITION measures_may FOR VALUES FROM ('2025-05-01') TO ('2025-06-01')",
+    )
+    .await;
+    run(&mut session, "INSERT INTO measures VALUES (2, '2025-05-02')").await;
+    let requests = receiver.wait_for(|requests| !requests.is_empty(), DEADLINE);
+    assert_eq!(tables(&requests), ["measures_may"]);
+    assert_eq!(requests[0].json()["Data"]["columns"][0]["value"], 2);
+}
+
+#[tokio::test]
+async fn the_proxies_of_the_environment_are_ignored() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    let proxy = Receiver::start(|_| Action::status(502));
+    let proxy_url = proxy.url("");
+    let receiver = Receiver::start(|_| Action::status(200));
+    let names = [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "all_proxy",
+        "ALL_PROXY",
+    ];
+    let settings = names.map(|name| (name, proxy_url.as_str()));
+    let program = Program::start(&cluster.url("postgres"), SLOT, &settings);
+    program.subscribe(&json!({"url": receiver.url("/hook")}));
+    run(&mut session, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    receiver.wait_for(|requests| !requests.is_empty(), DEADLINE);
+    assert_eq!(proxy.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_sql_subscribes_and_cannot_be_delivered_to_is_reported_and_harms_nobody() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    let receiver = Receiver::start(|_| Action::status(200));
+    let mut program = Program::start(&cluster.url("postgres"), SLOT, &[]);
+    run(
+        &mut session,
+        "INSERT INTO pgstream.webhook_subscriptions VALUES ('ftp://nowhere/', '', '', '{I}')",
+    )
+    .await;
+    program.subscribe(&json!({"url": receiver.url("/hook")}));
+    run(&mut session, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    receiver.wait_for(|requests| !requests.is_empty(), DEADLINE);
+    program.wait_for_log("the report", |line| {
+        line["level"] == "error" && line["url"] == "ftp://nowhere/"
+    });
+}
+
+#[tokio::test]
+async fn without_the_cache_a_transaction_is_matched_against_what_is_in_the_store() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(&mut session, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let receiver = Receiver::start(|_| Action::status(200));
+    let cache = pgstream::config::keys::CACHE_ENABLED.name;
+    let program = Program::start(&cluster.url("postgres"), SLOT, &[(cache, "false")]);
+    for id in 0..20 {
+        // In SQL and without a NOTIFY that anyone would listen to: only a query for each transaction can see it.
+        let url = receiver.url(&format!("/{id}"));
+        run(
+            &mut session,
+            &format!(
+                "DELETE FROM pgstream.webhook_subscriptions;
+                 INSERT INTO pgstream.webhook_subscriptions VALUES ('{url}', '', 't', '{{I}}')"
+            ),
+        )
+        .await;
+        run(&mut session, &format!("INSERT INTO t VALUES ({id})")).await;
+        let requests = receiver.wait_for(|requests| requests.len() > id, DEADLINE);
+        assert_eq!(requests[id].path, format!("/{id}"));
+    }
+    drop(program);
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_refused_is_reported_and_holds_back_only_itself() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(&mut session, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let receiver = Receiver::start(|request| {
+        let refused = request.json()["Data"]["columns"][0]["value"] == 1;
+        Action::status(if refused { 422 } else { 200 })
+    });
+    let mut program = Program::start(&cluster.url("postgres"), SLOT, &[]);
+    program.subscribe(&json!({"url": receiver.url("/hook"), "table": "t"}));
+    run(&mut session, "INSERT INTO t VALUES (1), (2), (3)").await;
+    let requests = receiver.wait_for(|requests| requests.len() >= 3, DEADLINE);
+    let line = program.wait_for_log("the report", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("a delivery keeps failing"))
+    });
+    let refused = requests
+        .iter()
+        .find(|request| request.json()["Data"]["columns"][0]["value"] == 1)
+        .unwrap();
+    assert_eq!(line["webhook_id"].as_str(), refused.header("webhook-id"));
+    assert_eq!(line["outcome"], "answered 422: refused");
+    let held = "SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots";
+    assert!(value::<bool>(&mut session, held).await);
+}
