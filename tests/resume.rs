@@ -433,7 +433,7 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
     const ROUNDS: usize = 10;
     const EACH: usize = 1_000;
     /// What stacks, connections and the allocator may take beside the queue.
-    const AROUND: u64 = 24 << 20;
+    const AROUND: u64 = 8 << 20;
     const QUEUE: u64 = 64 << 10;
     let mut world = World::new(&[("wal_sender_timeout", "5s")]);
     world
@@ -494,7 +494,8 @@ fn subscribers_come_and_go(cache: &str) {
     const ROUNDS: i64 = 20;
     let mut world = world_with_tables(&[]);
     let program = world.start(&[("PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_ENABLED", cache)]);
-    let (marks, arrived): (Arc<Mutex<Vec<(String, i64)>>>, Arc<AtomicUsize>) = Default::default();
+    let marks: Arc<Mutex<Vec<(String, i64)>>> = Arc::default();
+    let arrived = Arc::new(AtomicUsize::new(0));
     let receiver = Receiver::start({
         let (marks, arrived) = (Arc::clone(&marks), Arc::clone(&arrived));
         move |request| {
