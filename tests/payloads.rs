@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::support::program::Program;
 use crate::support::receiver::{Action, Answer, Receiver, Request};
-use crate::support::world::{Change, Column, Expected, FAST_RETRIES, World, member, receiver, webhook_id};
+use crate::support::world::{
+    Change, Column, Expected, FAST_RETRIES, Sql, World, member, receiver, webhook_id,
+};
 
 /// What every type is tried with: its name in SQL, a literal, its name in the payload, and the value there.
 const TYPES: &[(&str, &str, &str, &str)] = &[
@@ -158,8 +160,7 @@ const HOSTILE: &str = "DO $$ DECLARE target text; setting text; BEGIN
             $a$DateStyle = 'German'$a$, $a$IntervalStyle = 'iso_8601'$a$, $a$TimeZone = 'Asia/Kathmandu'$a$,
             $a$extra_float_digits = -15$a$, $a$bytea_output = 'escape'$a$, $a$search_path = 'elsewhere, pg_catalog'$a$,
             $a$quote_all_identifiers = on$a$, $a$client_encoding = 'LATIN1'$a$, $a$xmlbinary = 'hex'$a$,
-            $a$standard_conforming_strings = off$a$, $a$statement_timeout = 1$a$, $a$lc_monetary = 'C'$a$] LOOP
-            CONTINUE WHEN target = 'DATABASE postgres' AND setting LIKE 'statement_timeout%';
+            $a$standard_conforming_strings = off$a$, $a$lc_monetary = 'C'$a$] LOOP
             EXECUTE format('ALTER %s SET %s', target, setting);
         END LOOP;
     END LOOP; END $$";
@@ -238,6 +239,13 @@ fn settings_of_roles_and_databases_change_nothing() {
     let mut world = World::new(&[]);
     world.sql.run(OWN_TYPES);
     world.sql.run(HOSTILE);
+    let mut hostile = Sql::open(&world.cluster, "postgres");
+    assert_eq!(
+        hostile.value::<String>("SELECT (interval '1 day')::text"),
+        "P1D",
+        "it does reach sessions"
+    );
+    world.sql.run("ALTER ROLE postgres SET statement_timeout = 1");
     assert_every_type(&mut world);
 }
 

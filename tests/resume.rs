@@ -305,26 +305,31 @@ fn the_slot_of_an_idle_database_follows_the_wal_of_others() {
     assert!(program.terminate().0.success());
 }
 
-/// Somebody who inserts rows 1, 2, … into `items` until told to stop.
+/// Somebody who inserts rows 1, 2, … into `items` until told to stop, at most [`LEAD`] ahead of what has arrived.
 struct Writer {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicUsize>,
     thread: thread::JoinHandle<()>,
 }
 
+/// See [`Writer`].
+const LEAD: usize = 200;
+
 impl Writer {
-    /// Inserts row after row, each in a transaction of its own, with a pause between them.
-    fn start(world: &World, pause: Duration) -> Self {
+    fn start(world: &World, arrived: &Arc<AtomicUsize>) -> Self {
         let mut sql = Sql::open(&world.cluster, "postgres");
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = thread::spawn({
-            let (stop, written) = (Arc::clone(&stop), Arc::clone(&written));
+            let (stop, written, arrived) = (Arc::clone(&stop), Arc::clone(&written), Arc::clone(arrived));
             move || {
                 while !stop.load(Ordering::SeqCst) {
+                    if written.load(Ordering::SeqCst) > arrived.load(Ordering::SeqCst) + LEAD {
+                        thread::sleep(Duration::from_millis(1));
+                        continue;
+                    }
                     let key = written.load(Ordering::SeqCst) + 1;
                     sql.run(&format!("INSERT INTO items VALUES ({key})"));
                     written.store(key, Ordering::SeqCst);
-                    thread::sleep(pause);
                 }
             }
         });
@@ -335,8 +340,16 @@ impl Writer {
         }
     }
 
-    fn written(&self) -> usize {
-        self.written.load(Ordering::SeqCst)
+    /// Waits until it has written a few more rows.
+    fn wait_for_more(&self) {
+        let (wanted, deadline) = (
+            self.written.load(Ordering::SeqCst) + 20,
+            Instant::now() + DEADLINE,
+        );
+        while self.written.load(Ordering::SeqCst) < wanted {
+            assert!(Instant::now() < deadline, "the writer is stuck");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Stops it; returns how many rows there are.
@@ -356,17 +369,18 @@ fn patient(world: &World) -> Program {
 fn stopped_under_load_it_gives_what_is_in_flight_its_time_and_loses_nothing() {
     const STUCK: i64 = 100;
     let mut world = world_with_tables(&[]);
-    let stuck = Arc::new(AtomicBool::new(true));
+    let (stuck, arrived) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let receiver = Receiver::start({
-        let stuck = Arc::clone(&stuck);
+        let (stuck, arrived) = (Arc::clone(&stuck), Arc::clone(&arrived));
         move |request| {
+            arrived.fetch_add(1, Ordering::SeqCst);
             let hangs = Change::of(request).key == STUCK && stuck.load(Ordering::SeqCst);
             if hangs { Action::Hang } else { Action::status(200) }
         }
     });
     let program = patient(&world);
     program.subscribe(&json!({"url": receiver.url("/"), "table": "items"}));
-    let writer = Writer::start(&world, Duration::ZERO);
+    let writer = Writer::start(&world, &arrived);
     wait_for(&receiver, 3 * STUCK as usize);
     let start = Instant::now();
     let (status, log) = program.terminate();
@@ -419,7 +433,7 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
     const ROUNDS: usize = 10;
     const EACH: usize = 1_000;
     /// What stacks, connections and the allocator may take beside the queue.
-    const AROUND: u64 = 24 << 20;
+    const AROUND: u64 = 8 << 20;
     const QUEUE: u64 = 64 << 10;
     let mut world = World::new(&[("wal_sender_timeout", "5s")]);
     world
@@ -481,10 +495,12 @@ fn subscribers_come_and_go(cache: &str) {
     let mut world = world_with_tables(&[]);
     let program = world.start(&[("PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_ENABLED", cache)]);
     let marks: Arc<Mutex<Vec<(String, i64)>>> = Arc::default();
+    let arrived = Arc::new(AtomicUsize::new(0));
     let receiver = Receiver::start({
-        let marks = Arc::clone(&marks);
+        let (marks, arrived) = (Arc::clone(&marks), Arc::clone(&arrived));
         move |request| {
             let change = Change::of(request);
+            arrived.fetch_add(usize::from(request.path == "/stays"), Ordering::SeqCst);
             if change.table == "others" {
                 marks.lock().unwrap().push((request.path.clone(), change.key));
             }
@@ -492,25 +508,23 @@ fn subscribers_come_and_go(cache: &str) {
         }
     });
     program.subscribe(&json!({"url": receiver.url("/stays"), "schema": "public"}));
-    // A load that the stream keeps up with: what is waited for below has to overtake nothing.
-    let writer = Writer::start(&world, Duration::from_millis(2));
-    let guest = json!({"url": receiver.url("/guest"), "event_types": ["I"]});
+    let writer = Writer::start(&world, &arrived);
+    let guest = json!({"url": receiver.url("/guest"), "schema": "public", "event_types": ["I"]});
+    let arrives = |path: &str, key: i64| {
+        let mark = (path.to_owned(), key);
+        receiver.wait_for(|_| marks.lock().unwrap().contains(&mark), DEADLINE);
+    };
     for round in 1..=ROUNDS {
-        let before = writer.written();
         program.subscribe(&guest);
         world.sql.run(&format!("INSERT INTO others VALUES ({round})"));
-        let arrives = |path: &str, key| {
-            let mark = (path.to_owned(), key);
-            receiver.wait_for(|_| marks.lock().unwrap().contains(&mark), DEADLINE);
-        };
         arrives("/guest", round);
-        program.unsubscribe(&json!({"url": receiver.url("/guest")}));
+        program.unsubscribe(&json!({"url": receiver.url("/guest"), "schema": "public"}));
         world
             .sql
             .run(&format!("INSERT INTO others VALUES ({})", ROUNDS + round));
-        // Read, and so matched, before the guest comes again.
+        // Not before it has been read may the guest come back: it would get it then.
         arrives("/stays", ROUNDS + round);
-        assert!(writer.written() > before, "there is load");
+        writer.wait_for_more();
     }
     let rows = writer.stop();
     world.sql.wait_until_settled();
