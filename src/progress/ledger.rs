@@ -20,14 +20,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pgstream_proto::Lsn;
 use tokio::sync::Notify;
 
+/// Fewer open transactions than this are not looked through for settled ones.
+const MERGE_AT_LEAST: usize = 64;
+
 /// Knows every transaction that is not settled yet, oldest first.
 ///
 /// Its owner is the task that reads the stream; the only thing shared with the workers is the count inside each
 /// [`SettleToken`].
 #[derive(Debug)]
 pub struct Ledger {
-    /// Transactions with unsettled deliveries. Their number is bounded by the byte budget: each holds an event.
+    /// Transactions with unsettled deliveries, and settled ones behind them that were not merged yet. The unsettled
+    /// are bounded by the byte budget, each holds an event; the settled by [`merge_settled`](Self::merge_settled).
     open: VecDeque<OpenTransaction>,
+    /// How many there may be before the settled ones are merged.
+    merge_at: usize,
     confirmed: Lsn,
     settled: Arc<Notify>,
 }
@@ -70,6 +76,7 @@ impl Ledger {
     pub fn new(start: Lsn, settled: Arc<Notify>) -> Self {
         Self {
             open: VecDeque::new(),
+            merge_at: MERGE_AT_LEAST,
             confirmed: start,
             settled,
         }
@@ -92,7 +99,12 @@ impl Ledger {
     /// `transaction` has been read to its commit, whose record ends at `end`.
     pub fn commit(&mut self, transaction: Transaction, end: Lsn) {
         match transaction.pending {
-            Some(pending) => self.open.push_back(OpenTransaction { pending, end }),
+            Some(pending) => {
+                self.open.push_back(OpenTransaction { pending, end });
+                if self.open.len() >= self.merge_at {
+                    self.merge_settled();
+                }
+            }
             None => self.extend(end),
         }
     }
@@ -121,6 +133,25 @@ impl Ledger {
     pub fn is_settled(&mut self) -> bool {
         self.confirmed();
         self.open.is_empty()
+    }
+
+    /// Gives the ends of settled transactions to those before them, so that one delivery that is not made for a long
+    /// time does not have the ledger remember everything that came after it.
+    ///
+    /// What is left is looked through again when it has doubled, so a transaction costs a constant time on average.
+    fn merge_settled(&mut self) {
+        self.confirmed();
+        let mut unsettled: VecDeque<OpenTransaction> = VecDeque::new();
+        for transaction in self.open.drain(..) {
+            match unsettled.back_mut() {
+                Some(before) if transaction.pending.is_settled() => {
+                    before.end = before.end.max(transaction.end)
+                }
+                _ => unsettled.push_back(transaction),
+            }
+        }
+        self.merge_at = (unsettled.len() * 2).max(MERGE_AT_LEAST);
+        self.open = unsettled;
     }
 
     /// Moves the end of the newest open transaction, or the confirmed LSN if there is none.
@@ -201,6 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn one_delivery_that_is_never_made_does_not_have_everything_behind_it_remembered() {
+        let mut ledger = ledger(0);
+        let mut stuck = Transaction::default();
+        let token = ledger.token(&mut stuck);
+        ledger.commit(stuck, Lsn::new(1));
+        for end in 2..100_000 {
+            let mut settled = Transaction::default();
+            ledger.token(&mut settled).settle();
+            ledger.commit(settled, Lsn::new(end));
+            assert!(ledger.open.len() <= MERGE_AT_LEAST);
+        }
+        assert_eq!(ledger.confirmed(), Lsn::ZERO);
+        token.settle();
+        assert_eq!(ledger.confirmed(), Lsn::new(99_999));
+    }
+
+    #[test]
     fn the_last_settlement_of_a_transaction_wakes_the_owner() {
         let settled = Arc::new(Notify::new());
         let ledger = Ledger::new(Lsn::ZERO, Arc::clone(&settled));
@@ -256,7 +304,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_naive_model(steps in proptest::collection::vec(step(), 0..200)) {
+        fn agrees_with_the_naive_model(steps in proptest::collection::vec(step(), 0..1000)) {
             let mut ledger = ledger(0);
             let mut model = Model::default();
             let mut position = 0;
