@@ -84,7 +84,8 @@ impl ReadyQueue {
         } else {
             state.healthy.push_back(token);
         }
-        if state.idle > 0 {
+        // A worker that was woken counts as idle until it runs: there must be one for each token, not just one.
+        if state.idle >= state.servable(self.max_workers) {
             self.parked.notify_one();
             Pushed::Enough
         } else if state.workers < self.max_workers {
@@ -173,6 +174,12 @@ impl ReadyQueue {
 }
 
 impl State {
+    /// How many tokens may be served now.
+    fn servable(&self, max_workers: usize) -> usize {
+        let failing_may = (max_workers / 4).max(1).saturating_sub(self.failing_turns);
+        self.healthy.len() + self.failing.len().min(failing_may)
+    }
+
     /// Takes the token that came first of those that may be served.
     fn pop(&mut self, max_workers: usize) -> Option<Turn> {
         let failing_may = self.failing_turns < (max_workers / 4).max(1);
@@ -193,5 +200,47 @@ impl State {
             outbox: token.outbox,
             failing,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::delivery::retry::Backoff;
+    use crate::delivery::target::Target;
+    use crate::delivery::worker::{Connections, Names, Slots};
+    use crate::endpoint::EndpointSettings;
+
+    fn outbox() -> Arc<Outbox> {
+        let settings = EndpointSettings::default();
+        let slots = Slots::new(settings.timeout, Names::start().unwrap(), Connections::new(1));
+        let backoff = Backoff {
+            initial: Duration::from_secs(1),
+            maximum: Duration::from_secs(1),
+        };
+        let target = Target::parse(&"http://localhost/".into()).unwrap();
+        Arc::new(Outbox::new(0, target, &settings, backoff, slots))
+    }
+
+    #[test]
+    fn one_idle_worker_is_not_promised_to_two_endpoints() {
+        let queue = Arc::new(ReadyQueue::new(8));
+        assert_eq!(queue.push(outbox(), false), Pushed::StartWorker);
+        let turn = queue.next_turn().unwrap();
+        queue.end_turn(turn);
+        let worker = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.next_turn().is_some()
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while queue.lock().idle == 0 {
+            assert!(Instant::now() < deadline, "the worker does not park");
+            thread::yield_now();
+        }
+        assert_eq!(queue.push(outbox(), false), Pushed::Enough);
+        assert_eq!(queue.push(outbox(), false), Pushed::StartWorker);
+        assert!(worker.join().unwrap());
     }
 }
