@@ -60,9 +60,10 @@ impl Session {
     ) -> Result<Self, ReplicationError> {
         let mut connection = Connection::open(url).await?;
         let identity = identify_system(&mut connection).await?;
-        let wal_sender_timeout = wal_sender_timeout(&mut connection).await?;
         let mut pause = FIRST_PAUSE;
         loop {
+            // Each time anew: it may have been changed while this connection stood by.
+            let wal_sender_timeout = wal_sender_timeout(&mut connection).await?;
             let start = confirmed_flush_lsn(&mut connection, &options.slot, &url.dbname).await?;
             match start_replication(&mut connection, options, start).await {
                 Ok(()) => {

@@ -16,6 +16,10 @@ pub(super) type Socket = Either<TcpStream, UnixStream>;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// How often it asks again.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// So long may what we sent stay unacknowledged. While it does, the system asks no questions, and a peer that is gone
+/// would be noticed after a quarter of an hour only.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(90);
 /// After so many questions without an answer the connection is broken.
 const KEEPALIVE_RETRIES: u32 = 3;
 
@@ -29,7 +33,10 @@ pub(super) async fn open(url: &PgUrl) -> io::Result<Socket> {
                 .with_time(KEEPALIVE_IDLE)
                 .with_interval(KEEPALIVE_INTERVAL)
                 .with_retries(KEEPALIVE_RETRIES);
-            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            let socket = SockRef::from(&stream);
+            socket.set_tcp_keepalive(&keepalive)?;
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
             Ok(Either::Left(stream))
         }
         Host::Unix(folder) => {
