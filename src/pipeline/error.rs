@@ -10,14 +10,17 @@ use crate::subscription::cache::CacheError;
 pub enum PipelineError {
     /// A record that wal2json printed wrongly, or that is not a wal2json record of format version 2.
     #[error(
-        "the record at {wal_start} cannot be read: {source}. wal2json prints invalid JSON for types whose names have quotes or backslashes in them; \
-         rename the type, or advance the slot past the transaction with pg_replication_slot_advance to go on without it"
+        "the record at {wal_start} cannot be read: {problem}. wal2json prints invalid JSON for types whose names have quotes \
+         or backslashes in them, and text that is not UTF-8 in a database of another encoding.{}",
+        going_on(*transaction_end)
     )]
     Unparsable {
         /// Where the record stands in the WAL.
         wal_start: Lsn,
+        /// Where its transaction ends, if that is known.
+        transaction_end: Option<Lsn>,
         /// What is wrong with it.
-        source: ParseError,
+        problem: ParseError,
     },
     /// Records came in an order that the plugin never sends them in.
     #[error("the record at {wal_start} is out of place: {problem}")]
@@ -38,4 +41,16 @@ pub enum PipelineError {
     /// There will be no more subscriptions.
     #[error(transparent)]
     Subscriptions(#[from] CacheError),
+}
+
+/// How to go on without a transaction that cannot be read. Its end is the one position that loses this transaction and
+/// no other: everything before it is delivered before the program ends in this way.
+fn going_on(transaction_end: Option<Lsn>) -> String {
+    transaction_end.map_or_else(String::new, |end| {
+        format!(
+            " To go on without its transaction, and without losing another one, check that nothing before it is \
+             unconfirmed (SELECT confirmed_flush_lsn FROM pg_replication_slots), then run \
+             SELECT pg_replication_slot_advance('<slot>', '{end}')"
+        )
+    })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pgstream_proto::Lsn;
 use pgstream_proto::replication::XLogData;
-use pgstream_proto::wal2json::{self, Action, Header, JsonStr, Parser, Record};
+use pgstream_proto::wal2json::{self, Action, Header, JsonStr, ParseError, Parser, Record};
 use slog::Logger;
 
 use super::batch::Batch;
@@ -70,6 +70,8 @@ pub struct StreamIntake {
 /// The transaction that is being read.
 struct OpenTransaction {
     commit_lsn: Lsn,
+    /// The end of its commit record, if the plugin printed it with the begin.
+    end: Option<Lsn>,
     settling: Transaction,
     /// The one set it is matched against. Absent until a fresh one was asked for and came.
     set: Option<Arc<SubscriptionSet>>,
@@ -140,8 +142,7 @@ impl StreamIntake {
     }
 
     fn try_take(&mut self, wal_start: Lsn, payload: &Bytes) -> Result<Taken, PipelineError> {
-        let header =
-            wal2json::header(payload).map_err(|source| PipelineError::Unparsable { wal_start, source })?;
+        let header = wal2json::header(payload).map_err(self.unparsable(wal_start))?;
         match header.action {
             Action::Begin => self.begin(wal_start, &header)?,
             Action::Commit => self.commit(wal_start, &header)?,
@@ -152,6 +153,16 @@ impl StreamIntake {
             Action::Truncate => return self.change(wal_start, payload, &header, EventType::Truncate),
         }
         Ok(Taken::Done)
+    }
+
+    /// What makes an error of a record that cannot be read.
+    fn unparsable(&self, wal_start: Lsn) -> impl FnOnce(ParseError) -> PipelineError + use<> {
+        let transaction_end = self.open.as_ref().and_then(|open| open.end);
+        move |problem| PipelineError::Unparsable {
+            wal_start,
+            transaction_end,
+            problem,
+        }
     }
 
     fn begin(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
@@ -170,6 +181,7 @@ impl StreamIntake {
         })?;
         self.open = Some(OpenTransaction {
             commit_lsn,
+            end: header.nextlsn,
             settling: Transaction::default(),
             set,
         });
@@ -257,10 +269,8 @@ impl StreamIntake {
         relation: &Relation,
         receivers: &Receivers,
     ) -> Result<Taken, PipelineError> {
-        let record = self
-            .parser
-            .parse(payload)
-            .map_err(|source| PipelineError::Unparsable { wal_start, source })?;
+        let unparsable = self.unparsable(wal_start);
+        let record = self.parser.parse(payload).map_err(unparsable)?;
         let bound = event::encoded_len_bound(&record, payload.len());
         let charge = (bound + EVENT_OVERHEAD + receivers.len() * DELIVERY_OVERHEAD) as u64;
         let Some(share) = self.budget.try_take(charge) else {
@@ -360,6 +370,10 @@ impl Intake for StreamIntake {
 
     fn confirmed(&mut self) -> Lsn {
         self.ledger.confirmed()
+    }
+
+    fn is_settled(&mut self) -> bool {
+        self.ledger.is_settled()
     }
 }
 

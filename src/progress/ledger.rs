@@ -145,7 +145,7 @@ impl Ledger {
         for transaction in self.open.drain(..) {
             match unsettled.back_mut() {
                 Some(before) if transaction.pending.is_settled() => {
-                    before.end = before.end.max(transaction.end)
+                    before.end = before.end.max(transaction.end);
                 }
                 _ => unsettled.push_back(transaction),
             }

@@ -32,4 +32,7 @@ pub trait Intake {
 
     /// The position that may be confirmed to the server.
     fn confirmed(&mut self) -> Lsn;
+
+    /// Whether every transaction that was read to its commit is settled.
+    fn is_settled(&mut self) -> bool;
 }

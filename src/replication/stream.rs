@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::{FutureExt, StreamExt};
 use pgstream_proto::replication::{ReplicationMessage, StandbyStatusUpdate};
 use pgstream_proto::{BackendMessage, FrontendMessage, Lsn};
-use slog::{Logger, debug, trace};
+use slog::{Logger, debug, trace, warn};
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -64,11 +64,26 @@ pub async fn stream<I: Intake>(
     };
     let outcome = stream.read(intake, progress, stop).await;
     intake.end();
+    let settling = match &outcome {
+        Err(StreamError::Intake(error)) => {
+            warn!(log, "the stream cannot go on; what was read before is still delivered, then the program ends";
+                "error" => %error);
+            stream.settle(intake, progress, stop).await
+        }
+        _ => Ok(()),
+    };
     // What is in flight is waited for after a failure too: all that can still be confirmed is not sent again.
     let waited = stream.wait(intake, progress, settled).await;
+    if let Err(StreamError::Replication(error)) = outcome {
+        return Err(error.into());
+    }
+    let parted = match settling.and(waited) {
+        Ok(()) => stream.say_goodbye(intake).await,
+        broken => broken,
+    };
+    // Why it could not go on is more than that the connection broke as well.
     outcome?;
-    waited?;
-    stream.say_goodbye(intake).await?;
+    parted?;
     Ok(stream.confirmed)
 }
 
@@ -101,13 +116,33 @@ impl Stream {
         }
     }
 
+    /// Reads nothing more, and has everything delivered that was read to its commit, or until `stop` is cancelled: a
+    /// record that cannot be taken in must not keep the changes before it from being delivered and confirmed, since the
+    /// only way past it skips all that is not.
+    async fn settle<I: Intake>(
+        &mut self,
+        intake: &mut I,
+        progress: &Notify,
+        stop: &CancellationToken,
+    ) -> Result<(), ReplicationError> {
+        while !intake.is_settled() {
+            tokio::select! {
+                biased;
+                () = sleep_until(self.feedback.due().into()) => self.send_status(intake).await?,
+                () = stop.cancelled() => break,
+                () = progress.notified() => self.feedback.progressed(),
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for `settled`, reading nothing more.
     async fn wait<I: Intake>(
         &mut self,
         intake: &mut I,
         progress: &Notify,
         settled: impl Future<Output = ()>,
-    ) -> Result<(), StreamError<I::Error>> {
+    ) -> Result<(), ReplicationError> {
         let mut settled = std::pin::pin!(settled);
         let mut broken = None;
         loop {
@@ -121,7 +156,7 @@ impl Stream {
                 () = progress.notified(), if watched && broken.is_none() => self.feedback.progressed(),
             }
         }
-        broken.map_or(Ok(()), |error| Err(error.into()))
+        broken.map_or(Ok(()), Err)
     }
 
     /// Takes in this frame and those that follow it without waiting, then has the intake pass them on.
