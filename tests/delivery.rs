@@ -517,6 +517,77 @@ async fn an_endpoint_that_is_down_is_not_asked_for_each_of_its_rows() {
 }
 
 #[tokio::test]
+async fn a_short_outage_with_many_requests_in_flight_is_followed_by_a_short_rest() {
+    // All that fit the window are in flight when it begins, and fail together; then so do a few probes.
+    let receiver = Receiver::start(|request| match request.number {
+        500..564 => Action::Answer(Answer {
+            status: 503,
+            headers: Vec::new(),
+            body: Vec::new(),
+            delay: Duration::from_millis(300),
+        }),
+        564..567 => Action::status(503),
+        _ => Action::status(200),
+    });
+    // A rest as long as that many failures in a row would ask for could not be waited for.
+    let backoff = Backoff {
+        initial: Duration::from_millis(20),
+        maximum: NEVER,
+    };
+    let mut engine = Engine::start(Limits { backoff, ..limits() });
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for key in 0..2_000 {
+        engine.submit(&outbox, key);
+    }
+    engine.wait_until_settled().await;
+}
+
+#[tokio::test]
+async fn rows_that_are_refused_do_not_hold_back_the_others() {
+    let receiver = Receiver::start(|request| {
+        let refused = request.json()["number"].as_u64().unwrap() <= 50;
+        Action::status(if refused { 422 } else { 200 })
+    });
+    let mut engine = Engine::start(no_second_try());
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for key in 0..150 {
+        engine.submit(&outbox, key);
+    }
+    receiver.wait_for(|requests| requests.len() == 150, DEADLINE);
+    assert_eq!(engine.dispatcher.stop(DEADLINE).undelivered, 50);
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_to_be_left_alone_gets_no_other_row_meanwhile() {
+    let receiver = Receiver::start(|request| match request.number {
+        0 => Action::Answer(Answer {
+            status: 429,
+            headers: vec![("retry-after".to_owned(), "1".to_owned())],
+            body: Vec::new(),
+            delay: Duration::ZERO,
+        }),
+        _ => Action::status(200),
+    });
+    let backoff = Backoff {
+        initial: Duration::from_millis(1),
+        maximum: Duration::from_secs(30),
+    };
+    let mut engine = Engine::start(Limits {
+        backoff,
+        workers: 1,
+        ..limits()
+    });
+    let outbox = engine.outbox(&receiver.url("/hook"));
+    for key in 0..20 {
+        engine.submit(&outbox, key);
+    }
+    engine.wait_until_settled().await;
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 21);
+    assert!(requests[1].at - requests[0].at >= Duration::from_millis(990));
+}
+
+#[tokio::test]
 async fn a_host_without_an_address_is_tried_again() {
     let mut engine = Engine::start(limits());
     let outbox = engine.outbox("http://does-not-exist.invalid/hook");

@@ -1,6 +1,7 @@
 //! The dispatcher: from submitted deliveries to workers, and their owner.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use slog::{Logger, debug, error, info, trace, warn};
 
 use super::outbox::{Change, Next, Outbox, Work};
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Reason};
 use super::ready::{Pushed, ReadyQueue, Turn};
 use super::retry::Backoff;
 use super::target::Target;
@@ -172,7 +173,12 @@ impl Shared {
         let mut served = 0;
         let mut work = self.follow_up(outbox, outbox.begin());
         while let Some(current) = work {
-            let outcome = exchange(&current.slot, outbox.target(), &current.delivery.event);
+            let exchanged = || exchange(&current.slot, outbox.target(), &current.delivery.event);
+            // A receiver's bytes go through ureq and TLS there. A fault in these must not take the delivery with it.
+            let outcome = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
+                error!(self.log, "an exchange panicked; it is tried again"; "url" => %outbox.target());
+                Outcome::retry(Reason::Network("the exchange panicked".to_owned()))
+            });
             served += 1;
             self.log_outcome(outbox, &current, &outcome);
             let go_on = served % QUANTUM != 0 || !self.ready.others_wait();

@@ -151,12 +151,6 @@ impl<T> Lanes<T> {
         self.delayed.push(Reverse((due, id)));
     }
 
-    /// What was handed out was not tried: it is ready again, before everything else.
-    pub fn put_back(&mut self, Ticket(id): Ticket, value: T) {
-        self.entries[id].value = Some(value);
-        self.ready.push_front(id);
-    }
-
     /// Makes ready what is due at `now`.
     pub fn advance(&mut self, now: Instant) {
         while let Some(Reverse((due, id))) = self.delayed.peek().copied()

@@ -10,7 +10,10 @@
 //!
 //! Each delivery that failed waits on its own. But where many rows fail one after the other and nothing succeeds, it
 //! is the endpoint that is down, and each row asking on its own would keep the machine busy with nothing. Then the
-//! endpoint rests as a whole, for the backoff of so many failures, and is tried with one request; one success ends it.
+//! endpoint rests as a whole and is tried with one request; each rest that did not help is followed by a longer one, and
+//! one success ends it. A refusal (400 and the like) is about a row and shows that the endpoint works: it never counts.
+//!
+//! Apart from that, `Retry-After` is a wish of the receiver's: nothing is sent until it is over.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,8 +58,12 @@ struct State {
     queued: bool,
     /// Failures since the last success.
     failures: u32,
-    /// Until when nothing is tried.
+    /// Until when nothing is tried, since nothing has succeeded.
     rest: Option<Instant>,
+    /// Rests since the last success.
+    rests: u32,
+    /// Until when the receiver has asked to be left alone.
+    pause: Option<Instant>,
     /// When a delivery that keeps failing was last reported.
     reported: Option<Instant>,
     /// When the timer will look at this outbox.
@@ -124,6 +131,8 @@ impl Outbox {
                 queued: false,
                 failures: 0,
                 rest: None,
+                rests: 0,
+                pause: None,
                 reported: None,
                 alarm: None,
                 stopped: false,
@@ -189,6 +198,7 @@ impl Outbox {
             state.window.answered();
             state.failures = 0;
             state.rest = None;
+            state.rests = 0;
             state.lanes.done(ticket);
             Some(delivery)
         } else {
@@ -197,11 +207,11 @@ impl Outbox {
             held = state.report_held(&delivery, outcome, now);
             let due = now + self.wait(delivery.attempts, outcome);
             state.lanes.retry(ticket, delivery, due);
-            self.consider_rest(&mut state, now);
+            self.consider_rest(&mut state, outcome, now);
             None
         };
         let change = match (before, state.failures) {
-            (_, FAILING_AFTER) => Some(Change::Failing),
+            (before, FAILING_AFTER) if before < FAILING_AFTER => Some(Change::Failing),
             (FAILING_AFTER.., 0) => Some(Change::Recovered(before)),
             _ => held,
         };
@@ -226,6 +236,7 @@ impl Outbox {
         }
         state.alarm = None;
         state.rest = state.rest.filter(|until| *until > now);
+        state.pause = state.pause.filter(|until| *until > now);
         state.lanes.advance(now);
         state.slots.close_idle_since(now.checked_sub(IDLE_SLOT));
         state.next(None)
@@ -249,15 +260,21 @@ impl Outbox {
         }
     }
 
-    /// Has the endpoint rest where many rows have failed and nothing has succeeded.
-    fn consider_rest(&self, state: &mut State, now: Instant) {
+    /// Has the endpoint rest where many rows have failed and nothing has succeeded, and pause where it asks for it.
+    fn consider_rest(&self, state: &mut State, outcome: &Outcome, now: Instant) {
+        if let Outcome::Retry {
+            retry_after: Some(wish),
+            ..
+        } = outcome
+        {
+            state.pause = state.pause.max(Some(now + (*wish).min(self.backoff.maximum)));
+        }
         let many = u32::try_from(MANY).unwrap_or(u32::MAX);
-        if state.failures >= many && state.lanes.delayed() >= MANY {
+        // What was in flight when the rest began says nothing new.
+        if state.rest.is_none() && state.failures >= many && state.lanes.delayed() >= MANY {
+            state.rests = state.rests.saturating_add(1);
             state.window.collapse();
-            let wait = self
-                .backoff
-                .wait(state.failures - many + 1, None, fastrand::f64());
-            state.rest = Some(now + wait);
+            state.rest = Some(now + self.backoff.wait(state.rests, None, fastrand::f64()));
         }
     }
 
@@ -283,10 +300,21 @@ impl State {
     }
 
     fn has_work(&self) -> bool {
-        !self.stopped && self.rest.is_none() && self.in_flight < self.window.size() && self.lanes.has_ready()
+        !self.stopped
+            && self.waits_until().is_none()
+            && self.in_flight < self.window.size()
+            && self.lanes.has_ready()
+    }
+
+    /// Until when nothing is tried at all.
+    fn waits_until(&self) -> Option<Instant> {
+        self.rest.max(self.pause)
     }
 
     fn record_failure(&mut self, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Refused { .. }) {
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         if matches!(
             outcome,
@@ -303,7 +331,7 @@ impl State {
     fn report_held(&mut self, delivery: &Delivery, outcome: &Outcome, now: Instant) -> Option<Change> {
         let refused = matches!(outcome, Outcome::Refused { .. } | Outcome::Gone);
         let lately = self.reported.is_some_and(|at| now < at + REPORT_INTERVAL);
-        if lately || !(refused || delivery.attempts == HELD_AFTER) {
+        if lately || !(refused || delivery.attempts >= HELD_AFTER) {
             return None;
         }
         self.reported = Some(now);
@@ -315,7 +343,7 @@ impl State {
     fn next(&mut self, work: Option<Work>) -> Next {
         let requeue = !self.queued && self.has_work();
         self.queued |= requeue;
-        let next_try = self.rest.or_else(|| self.lanes.next_due());
+        let next_try = self.waits_until().or_else(|| self.lanes.next_due());
         let due = [next_try, self.slots.idle_since().map(|since| since + IDLE_SLOT)];
         let wanted = due.into_iter().flatten().min().filter(|_| !self.stopped);
         let alarm = wanted.filter(|wanted| self.alarm.is_none_or(|set| *wanted < set));

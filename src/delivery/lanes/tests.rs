@@ -170,7 +170,6 @@ enum Step {
     Take,
     Done(usize),
     Retry(usize, u64),
-    PutBack(usize),
     Tick,
 }
 
@@ -191,7 +190,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Take),
         3 => any::<usize>().prop_map(Step::Done),
         1 => (any::<usize>(), 0..3_u64).prop_map(|(choice, after)| Step::Retry(choice, after)),
-        1 => any::<usize>().prop_map(Step::PutBack),
         2 => Just(Step::Tick),
     ]
 }
@@ -328,18 +326,11 @@ proptest! {
                     entry.in_flight = false;
                     entry.due = Some(due);
                 }
-                Step::PutBack(choice) if !in_flight.is_empty() => {
-                    let (ticket, value) = in_flight.swap_remove(choice % in_flight.len());
-                    lanes.put_back(ticket, value);
-                    let entry = model.entry(value);
-                    entry.in_flight = false;
-                    entry.due = None;
-                }
                 Step::Tick => {
                     now += Duration::from_secs(1);
                     lanes.advance(now);
                 }
-                Step::Done(_) | Step::Retry(..) | Step::PutBack(_) => {}
+                Step::Done(_) | Step::Retry(..) => {}
             }
             prop_assert_eq!(lanes.len(), model.entries.len());
             prop_assert_eq!(lanes.has_ready(), !model.ready(order, now).is_empty());
