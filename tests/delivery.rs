@@ -137,6 +137,19 @@ async fn what_was_not_delivered_is_tried_again_with_the_same_id() {
 }
 
 #[tokio::test]
+async fn user_and_password_of_the_url_are_sent_in_a_header() {
+    let receiver = Receiver::start(|_| Action::status(200));
+    let url = receiver.url("/hook").replace("http://", "http://user:pass@");
+    let mut engine = Engine::start(limits());
+    let outbox = engine.outbox(&url);
+    engine.submit(&outbox, 1);
+    engine.wait_until_settled().await;
+    let requests = receiver.requests();
+    assert_eq!(requests[0].path, "/hook");
+    assert_eq!(requests[0].header("authorization"), Some("Basic dXNlcjpwYXNz"));
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = Receiver::start(|_| Action::status(200));
     let location = elsewhere.url("/stolen");

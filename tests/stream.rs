@@ -142,7 +142,7 @@ async fn what_sql_subscribes_and_cannot_be_delivered_to_is_reported_and_harms_no
     run(&mut session, "CREATE TABLE t (id int PRIMARY KEY)").await;
     receiver.wait_for(|requests| !requests.is_empty(), DEADLINE);
     program.wait_for_log("the report", |line| {
-        line["level"] == "error" && line["url"] == "ftp://nowhere/"
+        line["level"] == "error" && line["endpoint"] == "ftp://nowhere"
     });
 }
 

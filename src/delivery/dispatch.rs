@@ -176,7 +176,7 @@ impl Shared {
             let exchanged = || exchange(&current.slot, outbox.target(), &current.delivery.event);
             // A receiver's bytes go through ureq and TLS there. A fault in these must not take the delivery with it.
             let outcome = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
-                error!(self.log, "an exchange panicked; it is tried again"; "url" => %outbox.target());
+                error!(self.log, "an exchange panicked; it is tried again"; "endpoint" => %outbox.target());
                 Outcome::retry(Reason::Network("the exchange panicked".to_owned()))
             });
             served += 1;
@@ -223,9 +223,9 @@ impl Shared {
     fn log_outcome(&self, outbox: &Outbox, work: &Work, outcome: &Outcome) {
         let id = &work.delivery.event.id;
         if *outcome == Outcome::Delivered {
-            trace!(self.log, "delivered"; "url" => %outbox.target(), "webhook_id" => id);
+            trace!(self.log, "delivered"; "endpoint" => %outbox.target(), "webhook_id" => id);
         } else {
-            debug!(self.log, "delivery failed"; "url" => %outbox.target(), "webhook_id" => id,
+            debug!(self.log, "delivery failed"; "endpoint" => %outbox.target(), "webhook_id" => id,
                 "attempt" => work.delivery.attempts + 1, "outcome" => %outcome);
         }
     }
@@ -234,13 +234,13 @@ impl Shared {
         match change {
             Change::Failing => {
                 warn!(self.log, "endpoint is failing; its deliveries wait and are tried again";
-                "url" => %outbox.target(), "outcome" => %outcome);
+                "endpoint" => %outbox.target(), "outcome" => %outcome);
             }
             Change::Recovered(failures) => info!(self.log, "endpoint answers again";
-                "url" => %outbox.target(), "failures" => failures),
+                "endpoint" => %outbox.target(), "failures" => failures),
             Change::Held { id, attempts } => {
                 warn!(self.log, "a delivery keeps failing; it is kept, and holds back what is confirmed until it is made";
-                    "url" => %outbox.target(), "webhook_id" => id, "attempts" => attempts, "outcome" => %outcome);
+                    "endpoint" => %outbox.target(), "webhook_id" => id, "attempts" => attempts, "outcome" => %outcome);
             }
         }
     }

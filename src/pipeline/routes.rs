@@ -88,7 +88,7 @@ impl Routes {
                 let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
                 if reported.insert(Arc::clone(url)) {
                     error!(self.log, "a subscription's URL cannot be delivered to: correct it in pgstream.webhook_subscriptions; \
-                        until then it gets nothing"; "url" => without_secrets(url), "problem" => %problem);
+                        until then it gets nothing"; "endpoint" => shown(url), "problem" => %problem);
                 }
                 None
             }
@@ -96,8 +96,11 @@ impl Routes {
     }
 }
 
-/// What may be shown of a text that is no proper URL: nothing of what could be a user, a password or a query.
-fn without_secrets(url: &str) -> &str {
-    let behind_user = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
-    behind_user.split('?').next().unwrap_or_default()
+/// What may be shown of a URL that is none of an endpoint: its scheme and host, as far as it has them.
+fn shown(url: &str) -> String {
+    let host = |parsed: &url::Url| parsed.host_str().unwrap_or_default().to_owned();
+    url::Url::parse(url).map_or_else(
+        |_| format!("a text of {} bytes", url.len()),
+        |parsed| format!("{}://{}", parsed.scheme(), host(&parsed)),
+    )
 }

@@ -40,6 +40,9 @@ fn post(slot: &Slot, target: &Target, event: &Event) -> Result<Response<Body>, E
     for (name, value) in request::headers(event, SystemTime::now()) {
         request = request.header(name, value);
     }
+    if let Some(authorization) = target.authorization() {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
     slot.agent.run(request.body(event.payload.as_slice())?)
 }
 
