@@ -5,14 +5,15 @@ use std::time::Duration;
 use slog::{Logger, info, warn};
 use tokio::time::sleep;
 
-use crate::store::{PgPool, catalog};
+use crate::store::PgPool;
+use crate::store::catalog::{self, PartitionRoot};
 
 /// The first pause after a failed look-up; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// See [`FIRST_PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The root of the partition tree that `schema.table` is in, or nothing if it is in none or does not exist any more.
+/// The root of the partition tree that `schema.table` is in.
 ///
 /// Asked again for as long as the source does not answer: guessing would lose the events of a subscription on the
 /// root.
@@ -21,7 +22,7 @@ pub(super) async fn partition_root(
     schema: String,
     table: String,
     log: Logger,
-) -> Option<(String, String)> {
+) -> PartitionRoot {
     let mut pause = FIRST_PAUSE;
     loop {
         match catalog::partition_root(&source, &schema, &table).await {

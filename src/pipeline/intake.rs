@@ -19,6 +19,7 @@ use crate::event::{self, Delivery, Event, Occurrences, Source};
 use crate::progress::{Budget, Ledger, Transaction};
 use crate::replication::Intake;
 use crate::store::PgPool;
+use crate::store::catalog::PartitionRoot;
 use crate::subscription::cache::{CacheMode, Subscriptions, Ticket};
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
@@ -84,7 +85,7 @@ struct Parked {
 }
 
 /// A question to the source's catalogs that is under way.
-type RootLookUp = Pin<Box<dyn Future<Output = Option<(String, String)>> + Send>>;
+type RootLookUp = Pin<Box<dyn Future<Output = PartitionRoot> + Send>>;
 
 /// What a record waits for.
 enum Wait {
@@ -233,7 +234,7 @@ impl StreamIntake {
             .ok_or_else(|| out_of_place(wal_start, OUTSIDE))?;
         let relation = match self.relations.get(schema, table) {
             Some(known) => Arc::clone(known),
-            None if schema.is(OWN_SCHEMA) => self.relations.insert(schema, table, None),
+            None if schema.is(OWN_SCHEMA) => self.relations.insert(schema, table, PartitionRoot::Itself),
             None => return Ok(self.look_up_root(schema, table)),
         };
         match (relation.kind, event) {
@@ -281,7 +282,7 @@ impl StreamIntake {
         if relation.kind == Kind::SchemaLog
             && let Some(changed) = changed_schema(&record)
         {
-            self.relations.forget_schema(&changed);
+            self.relations.doubt_schema(&changed);
         }
         let Some(open) = &mut self.open else {
             return Err(out_of_place(wal_start, OUTSIDE));

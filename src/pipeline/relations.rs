@@ -7,6 +7,7 @@ use pgstream_proto::wal2json::JsonStr;
 
 use super::{OWN_SCHEMA, SCHEMA_LOG};
 use crate::event::{TableKey, table_hash};
+use crate::store::catalog::PartitionRoot;
 
 /// How many tables are remembered. Beyond that all are forgotten and looked up anew at their next sight.
 const MAX_RELATIONS: usize = 20_000;
@@ -38,10 +39,17 @@ pub(super) enum Kind {
     Own,
 }
 
+/// A table, and whether what is known of it has to be looked up again.
+#[derive(Debug)]
+struct Known {
+    relation: Arc<Relation>,
+    stale: bool,
+}
+
 /// The tables seen so far, by their names as wal2json prints them.
 #[derive(Debug, Default)]
 pub(super) struct Relations {
-    by_name: HashMap<String, Arc<Relation>>,
+    by_name: HashMap<String, Known>,
     /// The name being looked up, so that a look-up costs no allocation.
     name: String,
     made: u64,
@@ -54,15 +62,20 @@ impl Relations {
         self.name.push_str(schema.raw());
         // Both are quoted, so where one ends and the other begins is clear.
         self.name.push_str(table.raw());
-        self.by_name.get(&self.name)
+        let known = self.by_name.get(&self.name).filter(|known| !known.stale);
+        known.map(|known| &known.relation)
     }
 
     /// Remembers a table, which belongs to `root`.
+    ///
+    /// One that the catalogs do not know any more keeps the root it had when it was last seen: its last changes may be
+    /// read after it was dropped, and belong to the subscribers of the root all the same. One that was never seen before
+    /// is its own root.
     pub(super) fn insert(
         &mut self,
         schema: JsonStr<'_>,
         table: JsonStr<'_>,
-        root: Option<(String, String)>,
+        root: PartitionRoot,
     ) -> Arc<Relation> {
         if self.by_name.len() >= MAX_RELATIONS {
             self.by_name.clear();
@@ -70,6 +83,14 @@ impl Relations {
         let name = format!("{}{}", schema.raw(), table.raw());
         let (schema, table) = (schema.unescape().into_owned(), table.unescape().into_owned());
         let hash = table_hash(&schema, &table);
+        let root = match root {
+            PartitionRoot::Of { schema, table } => Some((schema, table)),
+            PartitionRoot::Itself => None,
+            PartitionRoot::Missing => self
+                .by_name
+                .get(&name)
+                .and_then(|known| known.relation.root.clone()),
+        };
         let root = root.filter(|root| *root != (schema.clone(), table.clone()));
         let root_hash = root
             .as_ref()
@@ -91,13 +112,21 @@ impl Relations {
             kind,
         };
         let relation = Arc::new(relation);
-        self.by_name.insert(name, Arc::clone(&relation));
+        let known = Known {
+            relation: Arc::clone(&relation),
+            stale: false,
+        };
+        self.by_name.insert(name, known);
         relation
     }
 
-    /// Forgets the tables of a schema: its shape has changed.
-    pub(super) fn forget_schema(&mut self, schema: &str) {
-        self.by_name.retain(|_, relation| relation.schema != schema);
+    /// Has the tables of a schema looked up again: its shape has changed.
+    pub(super) fn doubt_schema(&mut self, schema: &str) {
+        let of_schema = self
+            .by_name
+            .values_mut()
+            .filter(|known| known.relation.schema == schema);
+        of_schema.for_each(|known| known.stale = true);
     }
 }
 
@@ -120,7 +149,10 @@ mod tests {
         table: &str,
         root: Option<(&str, &str)>,
     ) -> Arc<Relation> {
-        let root = root.map(|(schema, table)| (schema.to_owned(), table.to_owned()));
+        let root = root.map_or(PartitionRoot::Itself, |(schema, table)| PartitionRoot::Of {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+        });
         with_names(schema, table, |schema, table| {
             relations.insert(schema, table, root);
             Arc::clone(relations.get(schema, table).unwrap())
@@ -149,11 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_is_forgotten_as_a_whole_and_numbers_are_never_reused() {
+    fn a_schema_is_doubted_as_a_whole_and_numbers_are_never_reused() {
         let mut relations = Relations::default();
         let before = insert(&mut relations, "s", "t", None);
         let kept = insert(&mut relations, "other", "t", None);
-        relations.forget_schema("s");
+        relations.doubt_schema("s");
         assert!(with_names("s", "t", |schema, table| relations
             .get(schema, table)
             .is_none()));
@@ -162,6 +194,20 @@ mod tests {
             .is_some()));
         let after = insert(&mut relations, "s", "t", None);
         assert!(before.number != after.number && kept.number != after.number);
+    }
+
+    #[test]
+    fn a_partition_that_was_dropped_keeps_the_root_it_had() {
+        let mut relations = Relations::default();
+        let before = insert(&mut relations, "s", "leaf", Some(("s", "root")));
+        relations.doubt_schema("s");
+        with_names("s", "leaf", |schema, table| {
+            let after = relations.insert(schema, table, PartitionRoot::Missing);
+            assert_eq!((&after.root, after.key), (&before.root, before.key));
+        });
+        with_names("s", "never_seen", |schema, table| {
+            assert_eq!(relations.insert(schema, table, PartitionRoot::Missing).root, None);
+        });
     }
 
     #[test]

@@ -64,6 +64,10 @@ impl Routes {
         }
         if route.generation > self.newest {
             self.newest = route.generation;
+            self.reported
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             self.memo.retain(|route, _| route.generation >= self.newest);
         }
         let root = relation
