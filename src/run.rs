@@ -68,13 +68,10 @@ pub async fn run_with(
     log: Logger,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let store = store::connect(&config.store).await?;
-    store::migrate(&store, MigrationSet::Store).await?;
-    let catalog = if config.source == config.store {
-        store.clone()
-    } else {
-        store::connect(&config.source).await?
+    let Some(opened) = shutdown.run_until_cancelled(open_databases(&config)).await else {
+        return Ok(());
     };
+    let (store, catalog) = opened?;
     // Of their own, so that subscriptions stay fresh and the API answers until the stream has ended.
     let others = CancellationToken::new();
     let (subscriptions, refreshing) =
@@ -95,6 +92,18 @@ pub async fn run_with(
     }
 }
 
+/// The store, migrated, and the source for its catalogs.
+async fn open_databases(config: &Config) -> Result<(PgPool, PgPool), StoreError> {
+    let store = store::connect(&config.store).await?;
+    store::migrate(&store, MigrationSet::Store).await?;
+    let catalog = if config.source == config.store {
+        store.clone()
+    } else {
+        store::connect(&config.source).await?
+    };
+    Ok((store, catalog))
+}
+
 async fn stream_changes(
     config: &Config,
     catalog: PgPool,
@@ -106,7 +115,9 @@ async fn stream_changes(
         slot: config.slot.clone(),
         filter_tables: pipeline::filtered_tables(),
     };
-    let session = Session::start(&config.source, &options, log, shutdown).await?;
+    let starting = Session::start(&config.source, &options, log, shutdown);
+    let session = shutdown.run_until_cancelled(starting).await;
+    let session = session.unwrap_or(Err(ReplicationError::Stopped))?;
     let dispatcher = Arc::new(Dispatcher::start(delivery_limits(config), log.clone())?);
     let settled = Arc::new(Notify::new());
     let mut intake = StreamIntake::new(Parts {

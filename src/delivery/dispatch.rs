@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use slog::{Logger, debug, error, info, trace, warn};
 
 use super::outbox::{Change, Next, Outbox, Work};
@@ -24,8 +24,8 @@ use crate::event::Delivery;
 const QUANTUM: usize = 16;
 /// A worker's stack: an exchange needs a few pages of it, a TLS handshake some dozens.
 const STACK_SIZE: usize = 512 * 1024;
-/// Files that are open for other purposes than connections to endpoints.
-const OTHER_FILES: usize = 128;
+/// Files that are open for other purposes than connections to endpoints; half of it for clients of the API.
+const OTHER_FILES: usize = 512;
 /// How long an exchange that was broken off may take to notice.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
 
@@ -75,7 +75,7 @@ pub struct Drained {
 }
 
 impl Dispatcher {
-    /// Starts the timer; workers start on demand.
+    /// Starts the timer and the first worker; more start on demand.
     pub fn start(limits: Limits, log: Logger) -> Result<Self, DispatcherError> {
         let shared = Arc::new(Shared {
             outboxes: Registry::default(),
@@ -87,6 +87,8 @@ impl Dispatcher {
             limits,
             log,
         });
+        shared.ready.count_first_worker();
+        shared.spawn_worker().map_err(DispatcherError::Thread)?;
         let for_timer = Arc::clone(&shared);
         let timer = thread::Builder::new()
             .name("pgstream-timer".to_owned())
@@ -206,18 +208,23 @@ impl Shared {
         next.work
     }
 
+    /// Starts a worker that is counted already.
     fn start_worker(self: &Arc<Self>) {
-        let shared = Arc::clone(self);
-        let started = thread::Builder::new()
-            .name("pgstream-worker".to_owned())
-            .stack_size(STACK_SIZE)
-            .spawn(move || shared.run_worker());
-        if let Err(cause) = started {
+        if let Err(cause) = self.spawn_worker() {
             self.ready.worker_failed_to_start();
             // The token stays queued: the workers that run will come to it.
             error!(self.log, "could not start a delivery worker; check the limit of processes (ulimit -u)";
                 "error" => %cause);
         }
+    }
+
+    fn spawn_worker(self: &Arc<Self>) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        thread::Builder::new()
+            .name("pgstream-worker".to_owned())
+            .stack_size(STACK_SIZE)
+            .spawn(move || shared.run_worker())
+            .map(drop)
     }
 
     fn log_outcome(&self, outbox: &Outbox, work: &Work, outcome: &Outcome) {
@@ -248,7 +255,10 @@ impl Shared {
 
 /// How many idle connections may be kept, so that with one more for each worker the limit of open files is not hit.
 fn connections_to_keep(workers: usize) -> usize {
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, hard)| {
+        // What the system allows is ours to use; where it refuses after all, the limit stays as it was.
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_or(soft, |()| hard)
+    });
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     files.saturating_sub(OTHER_FILES + workers)
 }

@@ -96,10 +96,17 @@ impl ReadyQueue {
         }
     }
 
-    /// The next turn. `None` tells the worker to end: the queue is closed, or there was nothing to do for a while.
+    /// Counts the first worker, which never ends before the queue is closed: where the system gives no further thread,
+    /// there is still one that comes to every token.
+    pub(super) fn count_first_worker(&self) {
+        self.lock().workers += 1;
+    }
+
+    /// The next turn. `None` tells the worker to end: the queue is closed, or there was nothing to do for a while and it
+    /// is not the last one.
     pub(super) fn next_turn(&self) -> Option<Turn> {
         let mut state = self.lock();
-        let deadline = Instant::now() + IDLE_WORKER;
+        let mut deadline = Instant::now() + IDLE_WORKER;
         loop {
             if state.closed {
                 break;
@@ -109,7 +116,10 @@ impl ReadyQueue {
             }
             let now = Instant::now();
             if now >= deadline {
-                break;
+                if state.workers > 1 {
+                    break;
+                }
+                deadline = now + IDLE_WORKER;
             }
             state.idle += 1;
             let waited = self.parked.wait_timeout(state, deadline - now);

@@ -13,6 +13,9 @@ use super::ServerError;
 /// How many different notices are remembered; beyond that, further ones are only logged at debug level.
 const MAX_REMEMBERED: usize = 1_000;
 
+/// How much of a notice, in characters, it is remembered by.
+const MAX_SUBJECT: usize = 256;
+
 /// How wal2json's notice of a change without an identity goes on after the kind of the change.
 const IN_TABLE: &str = " in table ";
 
@@ -35,8 +38,12 @@ impl Notices {
     pub(super) fn notice(&mut self, fields: &ErrorFields) {
         let notice = ServerError::from(fields);
         let table = table_without_identity(&notice.message);
-        let subject = table.unwrap_or(&notice.message);
-        let is_new = self.seen.len() < MAX_REMEMBERED && self.seen.insert(subject.to_owned());
+        let subject: String = table
+            .unwrap_or(&notice.message)
+            .chars()
+            .take(MAX_SUBJECT)
+            .collect();
+        let is_new = self.seen.len() < MAX_REMEMBERED && self.seen.insert(subject);
         if !is_new {
             debug!(self.log, "PostgreSQL sent a notice again"; "notice" => &notice.message);
         } else if table.is_some() {
