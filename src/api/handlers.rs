@@ -33,7 +33,7 @@ pub(super) async fn unsubscribe(state: &State, body: &[u8]) -> Result<Response, 
     } = &subscription;
     let existed = ask(state, subscriptions::delete(&state.store, url, schema, table)).await?;
     // Also when there is none: that "not subscribed" is the answer to a second try, after the first was cut
-    // short, has to mean that nothing is sent any more.
+    // short, has to mean that nothing read from now on is sent there.
     put_in_use(state).await?;
     if !existed {
         return Err(Refusal::not_subscribed(url, schema, table));

@@ -246,7 +246,8 @@ impl Shared {
             Change::Recovered(failures) => info!(self.log, "endpoint answers again";
                 "endpoint" => %outbox.target(), "failures" => failures),
             Change::Held { id, attempts } => {
-                warn!(self.log, "a delivery keeps failing; it is kept, and holds back what is confirmed until it is made";
+                warn!(self.log, "a delivery keeps failing; it is kept, and holds back what is confirmed until it is made; \
+                    to give it up, unsubscribe its URL and restart";
                     "endpoint" => %outbox.target(), "webhook_id" => id, "attempts" => attempts, "outcome" => %outcome);
             }
         }

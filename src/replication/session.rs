@@ -60,6 +60,7 @@ impl Session {
     ) -> Result<Self, ReplicationError> {
         let mut connection = Connection::open(url).await?;
         let identity = identify_system(&mut connection).await?;
+        switch_timeouts_off(&mut connection).await?;
         let mut pause = FIRST_PAUSE;
         loop {
             // Each time anew: it may have been changed while this connection stood by.
@@ -98,6 +99,16 @@ async fn identify_system(connection: &mut Connection) -> Result<Identity, Replic
         system_identifier: row.parse(0)?,
         timeline: row.parse(1)?,
     })
+}
+
+/// Switches off the timeouts that would end a stream. They cannot be start-up options: older servers do not know them.
+async fn switch_timeouts_off(connection: &mut Connection) -> Result<(), ReplicationError> {
+    let query = "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings \
+                 WHERE name IN ('transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')";
+    connection
+        .query_row(query, &[], "to switch timeouts off")
+        .await
+        .map(drop)
 }
 
 async fn wal_sender_timeout(connection: &mut Connection) -> Result<Duration, ReplicationError> {

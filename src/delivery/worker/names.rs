@@ -20,8 +20,11 @@ use ureq::unversioned::transport::NextTimeout;
 
 /// How long an answer is used.
 const TTL: Duration = Duration::from_secs(30);
+/// How long an answer is used while it is asked for again, and where that fails: other names' slow look-ups, or a
+/// resolver that is away, must not take a host from us whose address we know.
+const STALE: Duration = Duration::from_secs(300);
 /// How long a failure is remembered.
-const NEGATIVE_TTL: Duration = Duration::from_secs(1);
+const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 /// How many look-ups run at one time.
 const THREADS: usize = 4;
 /// How many names wait for a look-up; more fail at once, and are tried again with their delivery.
@@ -45,6 +48,8 @@ enum Entry {
     Asked,
     Known {
         addresses: Vec<SocketAddr>,
+        /// From when it is asked for again.
+        fresh_until: Instant,
         until: Instant,
     },
     Failed {
@@ -89,8 +94,15 @@ impl Names {
         let mut known = self.lock();
         loop {
             let now = Instant::now();
-            match known.get(&address) {
-                Some(Entry::Known { addresses, until }) if *until > now => {
+            match known.get_mut(&address) {
+                Some(Entry::Known {
+                    addresses,
+                    fresh_until,
+                    until,
+                }) if *until > now => {
+                    if *fresh_until <= now && self.requests.try_send(address).is_ok() {
+                        *fresh_until = now + TTL;
+                    }
                     return Ok(Some(addresses.clone()));
                 }
                 Some(Entry::Failed { until }) if *until > now => return Ok(None),
@@ -118,16 +130,23 @@ impl Names {
 
     fn answer(&self, address: Address, found: std::io::Result<Vec<SocketAddr>>) {
         let now = Instant::now();
-        let entry = match found {
-            Ok(addresses) if !addresses.is_empty() => Entry::Known {
-                addresses,
-                until: now + TTL,
-            },
-            _ => Entry::Failed {
-                until: now + NEGATIVE_TTL,
-            },
-        };
-        self.lock().insert(address, entry);
+        let mut known = self.lock();
+        match found {
+            Ok(addresses) if !addresses.is_empty() => {
+                let entry = Entry::Known {
+                    addresses,
+                    fresh_until: now + TTL,
+                    until: now + STALE,
+                };
+                known.insert(address, entry);
+            }
+            _ if matches!(known.get(&address), Some(Entry::Known { until, .. }) if *until > now) => {}
+            _ => {
+                let until = now + NEGATIVE_TTL;
+                known.insert(address, Entry::Failed { until });
+            }
+        }
+        drop(known);
         self.answered.notify_all();
     }
 
@@ -256,6 +275,24 @@ mod tests {
     }
 
     #[test]
+    fn a_known_host_is_reached_while_it_is_asked_for_again_and_when_that_fails() {
+        let names = Names::start().unwrap();
+        let now = Instant::now();
+        let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        let key = ("does-not-exist.invalid".to_owned(), 80);
+        let stale = Entry::Known {
+            addresses: vec![address],
+            fresh_until: now,
+            until: now + STALE,
+        };
+        names.lock().insert(key.clone(), stale);
+        let looked_up = || names.look_up(&key.0, key.1, soon()).ok().flatten();
+        assert_eq!(looked_up(), Some(vec![address]));
+        names.answer(key.clone(), Err(std::io::ErrorKind::Other.into()));
+        assert_eq!(looked_up(), Some(vec![address]));
+    }
+
+    #[test]
     fn nobody_waits_longer_than_its_deadline() {
         let names = Names::start().unwrap();
         names.lock().insert(("slow".to_owned(), 80), Entry::Asked);
@@ -272,7 +309,8 @@ mod tests {
                     (format!("host{n}"), 80),
                     Entry::Known {
                         addresses: Vec::new(),
-                        until: now + TTL,
+                        fresh_until: now + TTL,
+                        until: now + STALE,
                     },
                 )
             })
