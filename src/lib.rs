@@ -14,7 +14,7 @@
 //! | [`progress`] | what is settled, and how many bytes are in flight (pure) |
 //! | [`delivery`] | lanes, workers and exchanges: from a submitted delivery to its outcome |
 //! | [`subscription`] | what is subscribed to: model, matcher, cache |
-//! | [`endpoint`] | a URL and how to talk to it |
+//! | [`endpoint`] | a URL, how to talk to it, and how it does |
 //! | [`store`] | PostgreSQL as a database: migrations, and one file for each table |
 //! | [`setup`] | what `init` and `tear-down` do |
 //! | [`http_server`], [`api`] | the subscription server |
@@ -40,9 +40,9 @@
 //! 1. Only `replication` touches the replication socket, and one task owns it.
 //! 2. Only `delivery::worker` knows ureq.
 //! 3. Only `store` knows sqlx. It imports nothing but leaf models and the parsed URL.
-//! 4. Only `http_server`, `api` and `receiver` know warp and hyper.
+//! 4. Only `api` and `receiver` know warp; only they and `http_server` know hyper.
 //! 5. `replication` and `delivery` never import each other: `pipeline` and `progress` are between them.
-//! 6. `matcher`, `lanes`, `window`, `retry`, `outcome`, `feedback` and `progress` are pure: no clock, no I/O; time is an argument.
+//! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback` and `progress` are pure: no clock, no I/O; time is an argument.
 //! 7. `pgstream_proto` imports nothing of this package.
 //! 8. There are no circles between rooms.
 

@@ -154,12 +154,7 @@ async fn a_redirect_is_not_followed() {
     let elsewhere = Receiver::start(|_| Action::status(200));
     let location = elsewhere.url("/stolen");
     let receiver = Receiver::start(move |request| match request.number {
-        0 => Action::Answer(Answer {
-            status: 307,
-            headers: vec![("location".to_owned(), location.clone())],
-            body: Vec::new(),
-            delay: Duration::ZERO,
-        }),
+        0 => Action::with_header(307, "location", &location),
         _ => Action::status(200),
     });
     let mut engine = Engine::start(limits());
@@ -436,14 +431,7 @@ async fn a_change_of_the_whole_table_stands_between_what_was_before_and_what_is_
 
 #[tokio::test]
 async fn the_end_waits_for_what_is_in_flight_and_starts_nothing_more() {
-    let receiver = Receiver::start(|_| {
-        Action::Answer(Answer {
-            status: 200,
-            headers: Vec::new(),
-            body: Vec::new(),
-            delay: Duration::from_millis(300),
-        })
-    });
+    let receiver = Receiver::start(|_| Action::delayed(200, Duration::from_millis(300)));
     let mut engine = Engine::start(limits());
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
@@ -533,12 +521,7 @@ async fn an_endpoint_that_is_down_is_not_asked_for_each_of_its_rows() {
 async fn a_short_outage_with_many_requests_in_flight_is_followed_by_a_short_rest() {
     // All that fit the window are in flight when it begins, and fail together; then so do a few probes.
     let receiver = Receiver::start(|request| match request.number {
-        500..564 => Action::Answer(Answer {
-            status: 503,
-            headers: Vec::new(),
-            body: Vec::new(),
-            delay: Duration::from_millis(300),
-        }),
+        500..564 => Action::delayed(503, Duration::from_millis(300)),
         564..567 => Action::status(503),
         _ => Action::status(200),
     });
@@ -573,12 +556,7 @@ async fn rows_that_are_refused_do_not_hold_back_the_others() {
 #[tokio::test]
 async fn a_receiver_that_asks_to_be_left_alone_gets_no_other_row_meanwhile() {
     let receiver = Receiver::start(|request| match request.number {
-        0 => Action::Answer(Answer {
-            status: 429,
-            headers: vec![("retry-after".to_owned(), "1".to_owned())],
-            body: Vec::new(),
-            delay: Duration::ZERO,
-        }),
+        0 => Action::with_header(429, "retry-after", "1"),
         _ => Action::status(200),
     });
     let backoff = Backoff {

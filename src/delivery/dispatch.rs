@@ -17,7 +17,7 @@ use super::retry::Backoff;
 use super::target::Target;
 use super::timer::Timer;
 use super::worker::{Connections, Names, Slots, exchange};
-use crate::endpoint::{EndpointSettings, Registry};
+use crate::endpoint::{EndpointSettings, HealthChange, Registry};
 use crate::event::Delivery;
 
 /// How many exchanges a worker makes for one endpoint in one turn while others wait.
@@ -239,11 +239,11 @@ impl Shared {
 
     fn log_change(&self, outbox: &Outbox, change: Change, outcome: &Outcome) {
         match change {
-            Change::Failing => {
+            Change::Health(HealthChange::Failing) => {
                 warn!(self.log, "endpoint is failing; its deliveries wait and are tried again";
                 "endpoint" => %outbox.target(), "outcome" => %outcome);
             }
-            Change::Recovered(failures) => info!(self.log, "endpoint answers again";
+            Change::Health(HealthChange::Recovered(failures)) => info!(self.log, "endpoint answers again";
                 "endpoint" => %outbox.target(), "failures" => failures),
             Change::Held { id, attempts } => {
                 warn!(self.log, "a delivery keeps failing; it is kept, and holds back what is confirmed until it is made; \

@@ -3,17 +3,8 @@
 //! # The invariant
 //!
 //! Whenever the lock is free: if a delivery is ready and the window is not full, the outbox has a token in the ready
-//! queue, or whoever changed that is about to put it there ([`Next::requeue`]); or the endpoint rests, and its alarm is
-//! set. So no delivery is ever ready without a worker on its way to it.
-//!
-//! # Rest
-//!
-//! Each delivery that failed waits on its own. But where many rows fail one after the other and nothing succeeds, it
-//! is the endpoint that is down, and each row asking on its own would keep the machine busy with nothing. Then the
-//! endpoint rests as a whole and is tried with one request; each rest that did not help is followed by a longer one, and
-//! one success ends it. A refusal (400 and the like) is about a row and shows that the endpoint works: it never counts.
-//!
-//! Apart from that, `Retry-After` is a wish of the receiver's: nothing is sent until it is over.
+//! queue, or whoever changed that is about to put it there ([`Next::requeue`]); or the endpoint is left
+//! alone, as its [`Health`] says, and its alarm is set. So no delivery is ever ready without a worker on its way to it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,17 +15,12 @@ use super::retry::Backoff;
 use super::target::Target;
 use super::window::Window;
 use super::worker::{Slot, Slots};
-use crate::endpoint::EndpointSettings;
+use crate::endpoint::{EndpointSettings, Health, HealthChange};
 use crate::event::Delivery;
 
 /// A connection that was not used for this long is closed.
 const IDLE_SLOT: Duration = Duration::from_secs(15);
 
-/// So many failures in a row, with as many deliveries waiting for their next try, are the endpoint's, not a row's.
-const MANY: usize = 8;
-
-/// So many failures in a row are said to be the endpoint's; fewer happen to everyone.
-const FAILING_AFTER: u32 = 3;
 /// A delivery that was tried so often while others of its endpoint succeeded is reported.
 const HELD_AFTER: u32 = 5;
 /// The shortest time between two such reports of one endpoint.
@@ -56,14 +42,7 @@ struct State {
     in_flight: usize,
     /// Whether its token is in the ready queue.
     queued: bool,
-    /// Failures since the last success.
-    failures: u32,
-    /// Until when nothing is tried, since nothing has succeeded.
-    rest: Option<Instant>,
-    /// Rests since the last success.
-    rests: u32,
-    /// Until when the receiver has asked to be left alone.
-    pause: Option<Instant>,
+    health: Health,
     /// When a delivery that keeps failing was last reported.
     reported: Option<Instant>,
     /// When the timer will look at this outbox.
@@ -89,19 +68,17 @@ pub(super) struct Next {
     pub(super) failing: bool,
     /// When the timer has to look at the outbox.
     pub(super) alarm: Option<Instant>,
-    /// The endpoint's state changed with this outcome.
+    /// What has changed with this outcome.
     pub(super) change: Option<Change>,
     /// A delivery that is settled.
     pub(super) delivered: Option<Delivery>,
 }
 
-/// A change in how an endpoint does, to be logged once.
+/// What an operator has to hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It has begun to fail.
-    Failing,
-    /// It has answered again, after so many failures.
-    Recovered(u32),
+    /// How the endpoint does.
+    Health(HealthChange),
     /// One delivery is refused or keeps failing.
     Held {
         /// Its `webhook-id`.
@@ -129,10 +106,7 @@ impl Outbox {
                 slots,
                 in_flight: 0,
                 queued: false,
-                failures: 0,
-                rest: None,
-                rests: 0,
-                pause: None,
+                health: Health::default(),
                 reported: None,
                 alarm: None,
                 stopped: false,
@@ -192,28 +166,17 @@ impl Outbox {
         } = work;
         state.in_flight -= 1;
         state.slots.give_back(slot, now);
-        let before = state.failures;
-        let mut held = None;
-        let delivered = if *outcome == Outcome::Delivered {
+        let (delivered, change) = if *outcome == Outcome::Delivered {
             state.window.answered();
-            state.failures = 0;
-            state.rest = None;
-            state.rests = 0;
             state.lanes.done(ticket);
-            Some(delivery)
+            (Some(delivery), state.health.succeeded().map(Change::Health))
         } else {
-            state.record_failure(outcome);
             delivery.attempts += 1;
-            held = state.report_held(&delivery, outcome, now);
+            let held = state.report_held(&delivery, outcome, now);
             let due = now + self.wait(delivery.attempts, outcome);
             state.lanes.retry(ticket, delivery, due);
-            self.consider_rest(&mut state, outcome, now);
-            None
-        };
-        let change = match (before, state.failures) {
-            (before, FAILING_AFTER) if before < FAILING_AFTER => Some(Change::Failing),
-            (FAILING_AFTER.., 0) => Some(Change::Recovered(before)),
-            _ => held,
+            let health = self.record_failure(&mut state, outcome, now);
+            (None, health.map(Change::Health).or(held))
         };
         // After a failure the turn ends, so that the endpoint's next one is counted as that of a failing endpoint.
         let work = if go_on && delivered.is_some() {
@@ -235,8 +198,7 @@ impl Outbox {
             return Next::default();
         }
         state.alarm = None;
-        state.rest = state.rest.filter(|until| *until > now);
-        state.pause = state.pause.filter(|until| *until > now);
+        state.health.advance(now);
         state.lanes.advance(now);
         state.slots.close_idle_since(now.checked_sub(IDLE_SLOT));
         state.next(None)
@@ -260,22 +222,26 @@ impl Outbox {
         }
     }
 
-    /// Has the endpoint rest where many rows have failed and nothing has succeeded, and pause where it asks for it.
-    fn consider_rest(&self, state: &mut State, outcome: &Outcome, now: Instant) {
-        if let Outcome::Retry {
-            retry_after: Some(wish),
-            ..
-        } = outcome
-        {
-            state.pause = state.pause.max(Some(now + (*wish).min(self.backoff.maximum)));
+    /// What a failure says about the endpoint. A refusal says that it works.
+    fn record_failure(&self, state: &mut State, outcome: &Outcome, now: Instant) -> Option<HealthChange> {
+        match outcome {
+            Outcome::Delivered | Outcome::Refused { .. } => return None,
+            Outcome::Gone => {}
+            Outcome::Retry { reason, retry_after } => {
+                if *reason == Reason::Timeout {
+                    state.window.timed_out();
+                }
+                if let Some(wish) = retry_after {
+                    state.health.pause_until(now + (*wish).min(self.backoff.maximum));
+                }
+            }
         }
-        let many = u32::try_from(MANY).unwrap_or(u32::MAX);
-        // What was in flight when the rest began says nothing new.
-        if state.rest.is_none() && state.failures >= many && state.lanes.delayed() >= MANY {
-            state.rests = state.rests.saturating_add(1);
+        let change = state.health.failed();
+        let length = |rest| self.backoff.wait(rest, None, fastrand::f64());
+        if state.health.rest_if_down(state.lanes.delayed(), now, length) {
             state.window.collapse();
-            state.rest = Some(now + self.backoff.wait(state.rests, None, fastrand::f64()));
         }
+        change
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -301,30 +267,9 @@ impl State {
 
     fn has_work(&self) -> bool {
         !self.stopped
-            && self.waits_until().is_none()
+            && self.health.left_alone_until().is_none()
             && self.in_flight < self.window.size()
             && self.lanes.has_ready()
-    }
-
-    /// Until when nothing is tried at all.
-    fn waits_until(&self) -> Option<Instant> {
-        self.rest.max(self.pause)
-    }
-
-    fn record_failure(&mut self, outcome: &Outcome) {
-        if matches!(outcome, Outcome::Refused { .. }) {
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        if matches!(
-            outcome,
-            Outcome::Retry {
-                reason: Reason::Timeout,
-                ..
-            }
-        ) {
-            self.window.timed_out();
-        }
     }
 
     /// Whether a failure is to be reported as that of one delivery: it holds back what can be confirmed.
@@ -343,7 +288,7 @@ impl State {
     fn next(&mut self, work: Option<Work>) -> Next {
         let requeue = !self.queued && self.has_work();
         self.queued |= requeue;
-        let next_try = self.waits_until().or_else(|| self.lanes.next_due());
+        let next_try = self.health.left_alone_until().or_else(|| self.lanes.next_due());
         let due = [next_try, self.slots.idle_since().map(|since| since + IDLE_SLOT)];
         let wanted = due.into_iter().flatten().min().filter(|_| !self.stopped);
         let alarm = wanted.filter(|wanted| self.alarm.is_none_or(|set| *wanted < set));
@@ -351,7 +296,7 @@ impl State {
         Next {
             work,
             requeue,
-            failing: self.failures > 0,
+            failing: self.health.is_failing(),
             alarm,
             ..Next::default()
         }

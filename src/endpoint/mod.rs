@@ -2,8 +2,10 @@
 //!
 //! Knows nothing of events, queues or sockets.
 
+mod health;
 mod model;
 mod registry;
 
+pub use health::{Health, HealthChange};
 pub use model::{EndpointSettings, Order};
 pub use registry::Registry;

@@ -40,9 +40,4 @@ impl<T> Registry<T> {
             .map(|entry| Arc::clone(entry.value()))
             .collect()
     }
-
-    /// Forgets the values that `keep` does not want.
-    pub fn retain(&self, mut keep: impl FnMut(&Arc<T>) -> bool) {
-        self.by_url.retain(|_, value| keep(value));
-    }
 }

@@ -85,6 +85,26 @@ impl Action {
             delay: Duration::ZERO,
         })
     }
+
+    /// The same with one header.
+    pub(crate) fn with_header(status: u16, name: &str, value: &str) -> Self {
+        Self::Answer(Answer {
+            status,
+            headers: vec![(name.to_owned(), value.to_owned())],
+            body: Vec::new(),
+            delay: Duration::ZERO,
+        })
+    }
+
+    /// An empty answer of this status, after a while.
+    pub(crate) fn delayed(status: u16, delay: Duration) -> Self {
+        Self::Answer(Answer {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            delay,
+        })
+    }
 }
 
 type Script = dyn Fn(&Request) -> Action + Send + Sync;
