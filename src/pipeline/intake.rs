@@ -291,21 +291,23 @@ impl StreamIntake {
             id: self
                 .source
                 .change_id(open.commit_lsn, lsn, relation.hash, occurrence),
-            lsn,
+            table: Arc::clone(&relation.name),
+            action: event.letter().chars().next().unwrap_or_default(),
+            position: Position {
+                source: self.source.system_identifier,
+                epoch: self.source.epoch,
+                commit_lsn: open.commit_lsn,
+                lsn,
+            },
+            origin: Origin::Stream,
+            replay_run: 0,
             place: event::place(&record, relation.key),
             payload: event::encode(&record, lsn, bound),
             share,
         });
         for outbox in receivers.iter() {
             let token = self.ledger.token(&mut open.settling);
-            self.batch.push(
-                outbox,
-                Delivery {
-                    event: Arc::clone(&event),
-                    token,
-                    attempts: 0,
-                },
-            );
+            self.batch.push(outbox, &event, token);
         }
         Ok(Taken::Done)
     }
