@@ -13,11 +13,11 @@ use slog::{Logger, debug, error, info, trace, warn};
 use super::outbox::{Change, Next, Outbox, Work};
 use super::outcome::{Outcome, Reason};
 use super::ready::{Pushed, ReadyQueue, Turn};
-use super::retry::Backoff;
+use super::retry::RetryPolicy;
 use super::target::Target;
 use super::timer::Timer;
 use super::worker::{Connections, Names, Slots, exchange};
-use crate::endpoint::{EndpointSettings, HealthChange, Registry};
+use crate::endpoint::{EndpointSettings, HealthState, Registry, Transition};
 use crate::event::Delivery;
 
 /// How many exchanges a worker makes for one endpoint in one turn while others wait.
@@ -37,7 +37,7 @@ pub struct Limits {
     /// How long an exchange may take up to the complete head of the response.
     pub timeout: Duration,
     /// When to try again.
-    pub backoff: Backoff,
+    pub retry: RetryPolicy,
 }
 
 /// Owns the endpoints' outboxes, the workers and the timer.
@@ -115,7 +115,7 @@ impl Dispatcher {
                 Arc::clone(&shared.connections),
             );
             let number = shared.made.fetch_add(1, Ordering::Relaxed);
-            Outbox::new(number, target.clone(), &settings, shared.limits.backoff, slots)
+            Outbox::new(number, target.clone(), &settings, shared.limits.retry, slots)
         })
     }
 
@@ -237,14 +237,28 @@ impl Shared {
         }
     }
 
+    fn log_transition(&self, outbox: &Outbox, transition: Transition, outcome: &Outcome) {
+        let Transition { from, to, failures } = transition;
+        match to {
+            HealthState::Failing => {
+                warn!(self.log, "endpoint is failing; its deliveries wait and are tried again";
+                    "endpoint" => %outbox.target(), "outcome" => %outcome);
+            }
+            HealthState::Outage if from != HealthState::Probing => {
+                warn!(self.log, "endpoint has an outage; it is tried with one request now and then";
+                    "endpoint" => %outbox.target(), "outcome" => %outcome, "failures" => failures);
+            }
+            HealthState::Healthy | HealthState::Draining => {
+                info!(self.log, "endpoint answers again"; "endpoint" => %outbox.target(), "failures" => failures);
+            }
+            _ => debug!(self.log, "endpoint's health has changed";
+                "endpoint" => %outbox.target(), "from" => %from, "to" => %to),
+        }
+    }
+
     fn log_change(&self, outbox: &Outbox, change: Change, outcome: &Outcome) {
         match change {
-            Change::Health(HealthChange::Failing) => {
-                warn!(self.log, "endpoint is failing; its deliveries wait and are tried again";
-                "endpoint" => %outbox.target(), "outcome" => %outcome);
-            }
-            Change::Health(HealthChange::Recovered(failures)) => info!(self.log, "endpoint answers again";
-                "endpoint" => %outbox.target(), "failures" => failures),
+            Change::Health(transition) => self.log_transition(outbox, transition, outcome),
             Change::Held { id, attempts } => {
                 warn!(self.log, "a delivery keeps failing; it is kept, and holds back what is confirmed until it is made; \
                     to give it up, unsubscribe its URL and restart";

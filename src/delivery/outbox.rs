@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::lanes::{Lanes, Ticket};
 use super::outcome::{Outcome, Reason};
-use super::retry::Backoff;
+use super::retry::RetryPolicy;
 use super::target::Target;
 use super::window::Window;
 use super::worker::{Slot, Slots};
-use crate::endpoint::{EndpointSettings, Health, HealthChange};
+use crate::endpoint::{EndpointSettings, Health, Permission, Transition};
 use crate::event::Delivery;
 
 /// A connection that was not used for this long is closed.
@@ -31,7 +31,7 @@ pub struct Outbox {
     /// A small number of its own, for tables by outbox.
     number: usize,
     target: Target,
-    backoff: Backoff,
+    retry: RetryPolicy,
     state: Mutex<State>,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Next {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// How the endpoint does.
-    Health(HealthChange),
+    Health(Transition),
     /// One delivery is refused or keeps failing.
     Held {
         /// Its `webhook-id`.
@@ -93,20 +93,20 @@ impl Outbox {
         number: usize,
         target: Target,
         settings: &EndpointSettings,
-        backoff: Backoff,
+        retry: RetryPolicy,
         slots: Slots,
     ) -> Self {
         Self {
             number,
             target,
-            backoff,
+            retry,
             state: Mutex::new(State {
                 lanes: Lanes::new(settings.order),
                 window: Window::new(settings.in_flight),
                 slots,
                 in_flight: 0,
                 queued: false,
-                health: Health::default(),
+                health: Health::new(Instant::now()),
                 reported: None,
                 alarm: None,
                 stopped: false,
@@ -169,7 +169,10 @@ impl Outbox {
         let (delivered, change) = if *outcome == Outcome::Delivered {
             state.window.answered();
             state.lanes.done(ticket);
-            (Some(delivery), state.health.succeeded().map(Change::Health))
+            (
+                Some(delivery),
+                state.health.succeeded(false, now).map(Change::Health),
+            )
         } else {
             delivery.attempts += 1;
             let held = state.report_held(&delivery, outcome, now);
@@ -198,7 +201,8 @@ impl Outbox {
             return Next::default();
         }
         state.alarm = None;
-        state.health.advance(now);
+        // That a probe is due is not worth a word: what it finds is.
+        let _ = state.health.advance(now);
         state.lanes.advance(now);
         state.slots.close_idle_since(now.checked_sub(IDLE_SLOT));
         state.next(None)
@@ -216,29 +220,31 @@ impl Outbox {
 
     fn wait(&self, attempts: u32, outcome: &Outcome) -> Duration {
         match outcome {
-            Outcome::Retry { retry_after, .. } => self.backoff.wait(attempts, *retry_after, fastrand::f64()),
+            Outcome::Retry { retry_after, .. } => self.retry.wait(attempts, *retry_after, fastrand::f64()),
             // Nothing is gained by asking soon again what was refused: it keeps its lane, at the longest interval.
-            _ => self.backoff.maximum,
+            _ => self.retry.maximum(),
         }
     }
 
     /// What a failure says about the endpoint. A refusal says that it works.
-    fn record_failure(&self, state: &mut State, outcome: &Outcome, now: Instant) -> Option<HealthChange> {
+    fn record_failure(&self, state: &mut State, outcome: &Outcome, now: Instant) -> Option<Transition> {
         match outcome {
-            Outcome::Delivered | Outcome::Refused { .. } => return None,
+            Outcome::Delivered => return None,
+            Outcome::Refused { .. } => return state.health.refused(false, now),
             Outcome::Gone => {}
             Outcome::Retry { reason, retry_after } => {
                 if *reason == Reason::Timeout {
                     state.window.timed_out();
                 }
                 if let Some(wish) = retry_after {
-                    state.health.pause_until(now + (*wish).min(self.backoff.maximum));
+                    state.health.pause_until(now + (*wish).min(self.retry.maximum()));
                 }
             }
         }
-        let change = state.health.failed();
-        let length = |rest| self.backoff.wait(rest, None, fastrand::f64());
-        if state.health.rest_if_down(state.lanes.delayed(), now, length) {
+        let length = |rest| self.retry.wait(rest, None, fastrand::f64());
+        let waiting = state.lanes.delayed();
+        let change = state.health.failed(waiting, now, fastrand::f64(), length);
+        if state.health.is_tried_singly() {
             state.window.collapse();
         }
         change
@@ -258,6 +264,7 @@ impl State {
         }
         let (ticket, delivery) = self.lanes.take()?;
         self.in_flight += 1;
+        self.health.lent();
         Some(Work {
             ticket,
             delivery,
@@ -267,7 +274,7 @@ impl State {
 
     fn has_work(&self) -> bool {
         !self.stopped
-            && self.health.left_alone_until().is_none()
+            && self.health.permission(self.in_flight) != Permission::Not
             && self.in_flight < self.window.size()
             && self.lanes.has_ready()
     }
