@@ -17,8 +17,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiError, Server};
-use crate::config::Config;
-use crate::delivery::retry::Backoff;
+use crate::config::{BackoffConfig, Config, NotifierConfig};
+use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
 use crate::delivery::{Dispatcher, DispatcherError, Limits};
 use crate::event::Source;
 use crate::pipeline::{self, Parts, PipelineError, StreamIntake};
@@ -185,9 +185,20 @@ fn delivery_limits(config: &Config) -> Limits {
     Limits {
         workers: config.notifier.worker_count,
         timeout: config.notifier.client_timeout,
-        backoff: Backoff {
-            initial: config.notifier.backoff_initial,
-            maximum: config.notifier.backoff_max,
+        retry: retry_policy(&config.notifier),
+    }
+}
+
+fn retry_policy(config: &NotifierConfig) -> RetryPolicy {
+    RetryPolicy {
+        backoff: match config.backoff {
+            BackoffConfig::Exponential { initial, maximum } => Backoff::Exponential { initial, maximum },
+            BackoffConfig::Constant { interval } => Backoff::Constant { interval },
+        },
+        retries: if config.disable_retries {
+            Retries::Disabled
+        } else {
+            Retries::AtMost(config.max_retries)
         },
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pgstream::delivery::retry::Backoff;
+use pgstream::delivery::retry::{Backoff, Retries, RetryPolicy};
 use pgstream::delivery::{Dispatcher, Drained, Limits, Outbox, Target};
 use pgstream::event::{Delivery, Event, KeySet, LaneKey, LaneKeys, Place, TableKey};
 use pgstream::progress::{Budget, Ledger, Transaction};
@@ -93,24 +93,25 @@ impl Engine {
     }
 }
 
+fn exponential(initial: Duration, maximum: Duration) -> RetryPolicy {
+    RetryPolicy {
+        backoff: Backoff::Exponential { initial, maximum },
+        retries: Retries::AtMost(20),
+    }
+}
+
 fn limits() -> Limits {
     Limits {
         workers: 64,
         timeout: Duration::from_secs(10),
-        backoff: Backoff {
-            initial: Duration::from_millis(1),
-            maximum: Duration::from_millis(5),
-        },
+        retry: exponential(Duration::from_millis(1), Duration::from_millis(5)),
     }
 }
 
 /// Limits under which nothing is tried again within a test, unless at once.
 fn no_second_try() -> Limits {
     Limits {
-        backoff: Backoff {
-            initial: NEVER,
-            maximum: NEVER,
-        },
+        retry: exponential(NEVER, NEVER),
         ..limits()
     }
 }
@@ -272,11 +273,8 @@ async fn retry_after_is_waited_for() {
         }),
         _ => Action::status(200),
     });
-    let backoff = Backoff {
-        initial: Duration::from_millis(1),
-        maximum: Duration::from_secs(30),
-    };
-    let mut engine = Engine::start(Limits { backoff, ..limits() });
+    let retry = exponential(Duration::from_millis(1), Duration::from_secs(30));
+    let mut engine = Engine::start(Limits { retry, ..limits() });
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     engine.wait_until_settled().await;
@@ -494,11 +492,8 @@ async fn an_endpoint_that_is_down_is_not_asked_for_each_of_its_rows() {
         let down = Arc::clone(&down);
         move |_| Action::status(if down.load(Ordering::SeqCst) { 503 } else { 200 })
     });
-    let backoff = Backoff {
-        initial: Duration::from_millis(20),
-        maximum: Duration::from_millis(100),
-    };
-    let mut engine = Engine::start(Limits { backoff, ..limits() });
+    let retry = exponential(Duration::from_millis(20), Duration::from_millis(100));
+    let mut engine = Engine::start(Limits { retry, ..limits() });
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in 0..ROWS {
         engine.submit(&outbox, key);
@@ -526,11 +521,8 @@ async fn a_short_outage_with_many_requests_in_flight_is_followed_by_a_short_rest
         _ => Action::status(200),
     });
     // A rest as long as that many failures in a row would ask for could not be waited for.
-    let backoff = Backoff {
-        initial: Duration::from_millis(20),
-        maximum: NEVER,
-    };
-    let mut engine = Engine::start(Limits { backoff, ..limits() });
+    let retry = exponential(Duration::from_millis(20), NEVER);
+    let mut engine = Engine::start(Limits { retry, ..limits() });
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in 0..2_000 {
         engine.submit(&outbox, key);
@@ -559,12 +551,9 @@ async fn a_receiver_that_asks_to_be_left_alone_gets_no_other_row_meanwhile() {
         0 => Action::with_header(429, "retry-after", "1"),
         _ => Action::status(200),
     });
-    let backoff = Backoff {
-        initial: Duration::from_millis(1),
-        maximum: Duration::from_secs(30),
-    };
+    let retry = exponential(Duration::from_millis(1), Duration::from_secs(30));
     let mut engine = Engine::start(Limits {
-        backoff,
+        retry,
         workers: 1,
         ..limits()
     });

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use pgstream::delivery::retry::Backoff;
+use pgstream::delivery::retry::{Backoff, Retries, RetryPolicy};
 use pgstream::delivery::{Dispatcher, Limits};
 use pgstream::event::Source;
 use pgstream::pipeline::{Parts, StreamIntake};
@@ -160,14 +160,15 @@ async fn ids_read_from(
         Subscriptions::load(pool.clone(), CacheMode::OnDemand, log.clone(), stop.clone())
             .await
             .unwrap();
-    let backoff = Backoff {
-        initial: Duration::from_millis(10),
-        maximum: Duration::from_millis(10),
+    let interval = Duration::from_millis(10);
+    let retry = RetryPolicy {
+        backoff: Backoff::Constant { interval },
+        retries: Retries::AtMost(20),
     };
     let limits = Limits {
         workers: 8,
         timeout: DEADLINE,
-        backoff,
+        retry,
     };
     let dispatcher = Arc::new(Dispatcher::start(limits, log.clone()).unwrap());
     let settled = Arc::new(Notify::new());

@@ -111,21 +111,84 @@ pub const CLIENT_TIMEOUT: Key = Key {
 };
 
 /// The first wait of a retry.
-pub const BACKOFF_INITIAL_INTERVAL: Key = Key {
+pub const EXP_BACKOFF_INITIAL_INTERVAL: Key = Key {
     name: "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_INITIAL_INTERVAL",
     state: Default("1s"),
     doc: "The wait after a delivery's first failure; each further one doubles it",
 };
 
 /// The longest wait of a retry.
-pub const BACKOFF_MAX_INTERVAL: Key = Key {
+pub const EXP_BACKOFF_MAX_INTERVAL: Key = Key {
     name: "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_INTERVAL",
     state: Default("30s"),
     doc: "The longest wait between two tries of a delivery",
 };
 
+/// How often a delivery is tried again.
+pub const EXP_BACKOFF_MAX_RETRIES: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_RETRIES",
+    state: Default("20"),
+    doc: "How often a delivery is tried again before it is a dead letter, while its endpoint takes others",
+};
+
+/// The one wait of retries that are evenly spaced.
+pub const BACKOFF_INTERVAL: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKOFF_INTERVAL",
+    state: Derived("exponential"),
+    doc: "The wait after each failure of a delivery, always as long, in place of the exponential ones",
+};
+
+/// How often a delivery is tried again where retries are evenly spaced.
+pub const BACKOFF_MAX_RETRIES: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKOFF_MAX_RETRIES",
+    state: Default("20"),
+    doc: "The same as `..._EXP_BACKOFF_MAX_RETRIES`, with `..._BACKOFF_INTERVAL`",
+};
+
+/// Whether deliveries are tried once only.
+pub const DISABLE_RETRIES: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_DISABLE_RETRIES",
+    state: Default("false"),
+    doc: "Try each delivery once: one that fails is a dead letter at once",
+};
+
+/// Whether the stream stops where a delivery would be given up.
+pub const STRICT_MODE: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE",
+    state: Default("false"),
+    doc: "Stop the stream instead of making anything a dead letter",
+};
+
+/// How old what is in the backlog may become.
+pub const BACKLOG_MAX_AGE: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_AGE",
+    state: Default("72h"),
+    doc: "How long an endpoint's backlog keeps a delivery that cannot be made before it is a dead letter",
+};
+
+/// How large the backlog of an endpoint may become.
+pub const BACKLOG_MAX_BYTES: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_BYTES",
+    state: Default("10GiB"),
+    doc: "Bytes of payload that an endpoint's backlog may hold before the oldest are dead letters",
+};
+
+/// How many rows the backlog of an endpoint may have.
+pub const BACKLOG_MAX_ROWS: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_ROWS",
+    state: Default("0"),
+    doc: "Deliveries that an endpoint's backlog may hold before the oldest are dead letters; `0` means no bound",
+};
+
+/// How long dead letters are kept.
+pub const DEAD_LETTER_RETENTION: Key = Key {
+    name: "PGSTREAM_WEBHOOK_NOTIFIER_DEAD_LETTER_RETENTION",
+    state: Default("30d"),
+    doc: "How long dead letters are kept",
+};
+
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 16] = [
+pub const KEYS: [Key; 25] = [
     LISTENER_URL,
     SLOT_NAME,
     STORE_URL,
@@ -137,8 +200,17 @@ pub const KEYS: [Key; 16] = [
     MAX_QUEUE_BYTES,
     WORKER_COUNT,
     CLIENT_TIMEOUT,
-    BACKOFF_INITIAL_INTERVAL,
-    BACKOFF_MAX_INTERVAL,
+    EXP_BACKOFF_INITIAL_INTERVAL,
+    EXP_BACKOFF_MAX_INTERVAL,
+    EXP_BACKOFF_MAX_RETRIES,
+    BACKOFF_INTERVAL,
+    BACKOFF_MAX_RETRIES,
+    DISABLE_RETRIES,
+    STRICT_MODE,
+    BACKLOG_MAX_AGE,
+    BACKLOG_MAX_BYTES,
+    BACKLOG_MAX_ROWS,
+    DEAD_LETTER_RETENTION,
     Key {
         name: "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL",
         state: NotYet("the initial snapshot"),

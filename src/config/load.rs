@@ -3,7 +3,7 @@
 use super::error::{ConfigError, Origin, Problem};
 use super::keys::{self, Key, State};
 use super::sources::{Layers, Sources};
-use super::{CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig};
+use super::{BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig};
 use super::{slot_name, value};
 
 impl Config {
@@ -83,31 +83,94 @@ impl Reader {
         let max_queue_bytes = self.value(&keys::MAX_QUEUE_BYTES, value::size);
         let worker_count = self.value(&keys::WORKER_COUNT, value::worker_count);
         let client_timeout = self.value(&keys::CLIENT_TIMEOUT, value::duration);
-        let backoff_initial = self.value(&keys::BACKOFF_INITIAL_INTERVAL, value::duration);
-        let backoff_max = self.value(&keys::BACKOFF_MAX_INTERVAL, value::duration);
-        if backoff_initial
-            .zip(backoff_max)
-            .is_some_and(|(initial, max)| initial > max)
-        {
-            let key = &keys::BACKOFF_INITIAL_INTERVAL;
-            let origin = self
-                .layers
-                .get(key)
-                .map_or(Origin::Unset(key.name), |found| found.origin.clone());
-            self.problem(
-                origin,
-                format!(
-                    "is longer than {}: make one fit the other",
-                    keys::BACKOFF_MAX_INTERVAL.name
-                ),
-            );
-        }
+        let retries = self.retries();
+        let disable_retries = self.value(&keys::DISABLE_RETRIES, value::boolean);
+        let strict_mode = self.value(&keys::STRICT_MODE, value::boolean);
+        let backlog = self.backlog();
+        let dead_letter_retention = self.value(&keys::DEAD_LETTER_RETENTION, value::retention);
+        let (backoff, max_retries) = retries?;
         Some(NotifierConfig {
             max_queue_bytes: max_queue_bytes?,
             worker_count: worker_count?,
             client_timeout: client_timeout?,
-            backoff_initial: backoff_initial?,
-            backoff_max: backoff_max?,
+            backoff,
+            max_retries,
+            disable_retries: disable_retries?,
+            strict_mode: strict_mode?,
+            backlog: backlog?,
+            dead_letter_retention: dead_letter_retention?,
+        })
+    }
+
+    /// When and how often a delivery is tried again: exponentially, or evenly spaced where that is asked for.
+    fn retries(&mut self) -> Option<(BackoffConfig, u32)> {
+        let exponential = self.exponential_backoff();
+        let exponential_retries = self.value(&keys::EXP_BACKOFF_MAX_RETRIES, value::retries);
+        let constant = self.optional(&keys::BACKOFF_INTERVAL, value::duration);
+        let constant_retries = self.value(&keys::BACKOFF_MAX_RETRIES, value::retries);
+        self.refuse_two_backoffs();
+        if let Some(found) = self.layers.get(&keys::BACKOFF_MAX_RETRIES)
+            && self.layers.get(&keys::BACKOFF_INTERVAL).is_none()
+        {
+            let origin = found.origin.clone();
+            let (interval, exponential) = (keys::BACKOFF_INTERVAL.name, keys::EXP_BACKOFF_MAX_RETRIES.name);
+            self.problem(
+                origin,
+                format!("has no meaning without {interval}: set that too, or {exponential} instead"),
+            );
+        }
+        match constant {
+            Some(interval) => Some((BackoffConfig::Constant { interval }, constant_retries?)),
+            None => Some((exponential?, exponential_retries?)),
+        }
+    }
+
+    fn exponential_backoff(&mut self) -> Option<BackoffConfig> {
+        let key = &keys::EXP_BACKOFF_INITIAL_INTERVAL;
+        let initial = self.value(key, value::duration);
+        let maximum = self.value(&keys::EXP_BACKOFF_MAX_INTERVAL, value::duration);
+        let (initial, maximum) = initial.zip(maximum)?;
+        if initial > maximum {
+            let origin = self
+                .layers
+                .get(key)
+                .map_or(Origin::Unset(key.name), |found| found.origin.clone());
+            let other = keys::EXP_BACKOFF_MAX_INTERVAL.name;
+            self.problem(origin, format!("is longer than {other}: make one fit the other"));
+        }
+        Some(BackoffConfig::Exponential { initial, maximum })
+    }
+
+    /// Waits are either exponential or of one length: which of the two is meant cannot be guessed.
+    fn refuse_two_backoffs(&mut self) {
+        let first_set = |keys: &[Key]| {
+            let mut set = keys
+                .iter()
+                .filter_map(|key| Some((key.name, self.layers.get(key)?)));
+            set.next().map(|(name, found)| (name, found.origin.clone()))
+        };
+        let constant = first_set(&[keys::BACKOFF_INTERVAL, keys::BACKOFF_MAX_RETRIES]);
+        let exponential = first_set(&[
+            keys::EXP_BACKOFF_INITIAL_INTERVAL,
+            keys::EXP_BACKOFF_MAX_INTERVAL,
+            keys::EXP_BACKOFF_MAX_RETRIES,
+        ]);
+        if let (Some((_, origin)), Some((other, _))) = (constant, exponential) {
+            self.problem(
+                origin,
+                format!("cannot be set together with {other}: waits are either of one length or exponential"),
+            );
+        }
+    }
+
+    fn backlog(&mut self) -> Option<BacklogLimits> {
+        let max_age = self.value(&keys::BACKLOG_MAX_AGE, value::retention);
+        let max_bytes = self.value(&keys::BACKLOG_MAX_BYTES, value::size);
+        let max_rows = self.value(&keys::BACKLOG_MAX_ROWS, value::rows);
+        Some(BacklogLimits {
+            max_age: max_age?,
+            max_bytes: max_bytes?,
+            max_rows: max_rows?,
         })
     }
 
@@ -198,8 +261,19 @@ mod tests {
                 max_queue_bytes: 104_857_600,
                 worker_count: 256,
                 client_timeout: Duration::from_secs(10),
-                backoff_initial: Duration::from_secs(1),
-                backoff_max: Duration::from_secs(30),
+                backoff: BackoffConfig::Exponential {
+                    initial: Duration::from_secs(1),
+                    maximum: Duration::from_secs(30),
+                },
+                max_retries: 20,
+                disable_retries: false,
+                strict_mode: false,
+                backlog: BacklogLimits {
+                    max_age: Duration::from_secs(72 * 3600),
+                    max_bytes: 10 << 30,
+                    max_rows: None,
+                },
+                dead_letter_retention: Duration::from_secs(30 * 24 * 3600),
             }
         );
         assert!(config.warnings.is_empty());
@@ -241,7 +315,7 @@ mod tests {
                 keys::STORE_URL.name.into(),
                 "postgres://u:secret@h/d?sslmode=require".into(),
             ),
-            (keys::BACKOFF_INITIAL_INTERVAL.name.into(), "1m".into()),
+            (keys::EXP_BACKOFF_INITIAL_INTERVAL.name.into(), "1m".into()),
             (keys::SERVER_ADDRESS.name.into(), "".into()),
         ];
         let value = "No".to_owned();

@@ -72,8 +72,44 @@ pub struct NotifierConfig {
     pub worker_count: usize,
     /// How long one exchange may take.
     pub client_timeout: Duration,
-    /// The wait after a delivery's first failure.
-    pub backoff_initial: Duration,
-    /// The longest wait between two tries.
-    pub backoff_max: Duration,
+    /// When a delivery that failed is tried again.
+    pub backoff: BackoffConfig,
+    /// How often it is tried again, while its endpoint takes others: at least once.
+    pub max_retries: u32,
+    /// Whether each delivery is tried once only, whatever the two above say.
+    pub disable_retries: bool,
+    /// Whether the stream stops instead of anything becoming a dead letter.
+    pub strict_mode: bool,
+    /// The bounds of each endpoint's backlog.
+    pub backlog: BacklogLimits,
+    /// How long dead letters are kept.
+    pub dead_letter_retention: Duration,
+}
+
+/// How long to wait between two tries of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackoffConfig {
+    /// Longer with each failure.
+    Exponential {
+        /// The wait after the first failure.
+        initial: Duration,
+        /// The longest wait.
+        maximum: Duration,
+    },
+    /// Always as long.
+    Constant {
+        /// The wait after each failure.
+        interval: Duration,
+    },
+}
+
+/// What the backlog of one endpoint may hold. The oldest in it make room for what is beyond these bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogLimits {
+    /// How old it may become.
+    pub max_age: Duration,
+    /// How many bytes of payload it may hold.
+    pub max_bytes: u64,
+    /// How many rows it may have, if that is bounded.
+    pub max_rows: Option<u64>,
 }

@@ -8,8 +8,14 @@ use bytesize::ByteSize;
 /// The longest duration that can be set. Keeps sums with the clock far from their limits.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The largest queue that can be set.
+/// The longest time that something can be kept.
+const MAX_RETENTION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+/// The largest size that can be set.
 const MAX_SIZE: ByteSize = ByteSize::tib(1);
+
+/// The most retries of one delivery.
+const MAX_RETRIES: u32 = 1_000_000;
 
 /// The most exchanges at one time: each holds a thread and a connection.
 const MAX_WORKERS: usize = 10_000;
@@ -20,16 +26,30 @@ const MAX_WORKERS: usize = 10_000;
 ///
 /// Text for the operator that says what to write.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = positive(text, "60s, 1m30s or 500ms")?;
+    if duration > MAX_DURATION {
+        return Err(format!("{text:?} is longer than 24h: write a shorter one"));
+    }
+    Ok(duration)
+}
+
+/// How long something is kept: like a [`duration`], but up to ten years, and so also `72h` or `30d`.
+pub(super) fn retention(text: &str) -> Result<Duration, String> {
+    let duration = positive(text, "72h or 30d")?;
+    if duration > MAX_RETENTION {
+        return Err(format!("{text:?} is longer than 3650d: write a shorter one"));
+    }
+    Ok(duration)
+}
+
+fn positive(text: &str, examples: &str) -> Result<Duration, String> {
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_duration(text)
-            .map_err(|_| format!("{text:?} is not a duration: write for example 60s, 1m30s or 500ms"))?,
+            .map_err(|_| format!("{text:?} is not a duration: write for example {examples}"))?,
     };
     if duration.is_zero() {
-        return Err("must be longer than zero: write for example 60s".to_owned());
-    }
-    if duration > MAX_DURATION {
-        return Err(format!("{text:?} is longer than 24h: write a shorter one"));
+        return Err(format!("must be longer than zero: write for example {examples}"));
     }
     Ok(duration)
 }
@@ -53,6 +73,28 @@ pub(super) fn worker_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
         _ => Err(format!("{text:?} is not a whole number from 1 to {MAX_WORKERS}")),
+    }
+}
+
+/// How often one delivery is tried again. None at all is a setting of its own: zero would leave open which is meant.
+pub(super) fn retries(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) => Err(format!(
+            "must be at least 1: to try each delivery once, set {} to true",
+            super::keys::DISABLE_RETRIES.name
+        )),
+        Ok(count) if count <= MAX_RETRIES => Ok(count),
+        _ => Err(format!("{text:?} is not a whole number from 1 to {MAX_RETRIES}")),
+    }
+}
+
+/// A number of rows; `0` means no bound.
+pub(super) fn rows(text: &str) -> Result<Option<u64>, String> {
+    match text.parse::<i64>().map(u64::try_from) {
+        Ok(Ok(count)) => Ok((count > 0).then_some(count)),
+        _ => Err(format!(
+            "{text:?} is not a number of rows: write a whole number, or 0 for no bound"
+        )),
     }
 }
 

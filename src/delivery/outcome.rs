@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+/// How many characters of an answer's body, or of another error, are kept.
+const MAX_WORDS_LEN: usize = 200;
+
 /// The outcome of one attempt, decided when the head of the response is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -93,6 +96,50 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What is kept of a failure as the first or last error of its delivery, `body` being what was read of the answer's
+/// body: such as `answered 503: the database is away`.
+///
+/// One line of bounded length. URLs are cut to their scheme: what follows is often what a receiver knows its senders by.
+#[must_use]
+pub fn error_text(outcome: &Outcome, body: &[u8]) -> String {
+    let words = first_words(&String::from_utf8_lossy(body));
+    match outcome {
+        Outcome::Retry {
+            reason: Reason::Status(status),
+            ..
+        }
+        | Outcome::Refused { status }
+            if !words.is_empty() =>
+        {
+            format!("answered {status}: {words}")
+        }
+        Outcome::Gone if !words.is_empty() => format!("answered 410: {words}"),
+        _ => first_words(&outcome.to_string()),
+    }
+}
+
+/// The beginning of a text, as one line without control characters and without what URLs hold.
+fn first_words(text: &str) -> String {
+    let printable: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let words: Vec<String> = printable.split_whitespace().map(without_url).collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(MAX_WORDS_LEN) {
+        Some((end, _)) => line[..end].trim_end().to_owned(),
+        None => line,
+    }
+}
+
+/// A word without what follows the scheme of a URL in it.
+fn without_url(word: &str) -> String {
+    match word.find("://") {
+        Some(at) => format!("{}://…", &word[..at]),
+        None => word.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +194,59 @@ mod tests {
             };
             assert_eq!(retry_after, expected.map(Duration::from_secs), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_error_is_one_line_with_the_first_words_of_the_answer() {
+        let status = |status| Outcome::retry(Reason::Status(status));
+        let network = |text: &str| Outcome::retry(Reason::Network(text.to_owned()));
+        for (outcome, body, expected) in [
+            (
+                status(503),
+                "the database is away",
+                "answered 503: the database is away",
+            ),
+            (status(503), "", "answered 503"),
+            (status(503), " \r\n\t ", "answered 503"),
+            (status(500), "a\n\n  b\u{1b}[31mc\0", "answered 500: a b [31mc"),
+            (
+                Outcome::Refused { status: 400 },
+                "no such id",
+                "answered 400: no such id",
+            ),
+            (Outcome::Refused { status: 301 }, "", "answered 301: refused"),
+            (Outcome::Gone, "moved on", "answered 410: moved on"),
+            (Outcome::Gone, "", "answered 410: the endpoint is gone"),
+            (
+                Outcome::retry(Reason::Timeout),
+                "half",
+                "no complete answer in time",
+            ),
+            (network("connection refused\n"), "", "connection refused"),
+        ] {
+            assert_eq!(error_text(&outcome, body.as_bytes()), expected);
+        }
+        assert_eq!(
+            error_text(&status(500), b"\xff\xfe"),
+            "answered 500: \u{fffd}\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn an_error_is_bounded_and_cut_between_characters() {
+        let body = "é".repeat(4096);
+        let text = error_text(&Outcome::retry(Reason::Status(500)), body.as_bytes());
+        assert_eq!(text, format!("answered 500: {}", "é".repeat(200)));
+        let text = error_text(&Outcome::retry(Reason::Network("x".repeat(4096))), b"");
+        assert_eq!(text.len(), 200);
+    }
+
+    #[test]
+    fn an_error_holds_nothing_of_a_url() {
+        let secret = "see \"https://user:secret@host/secret?token=secret\" and http://host/secret";
+        let body = error_text(&Outcome::retry(Reason::Status(404)), secret.as_bytes());
+        assert_eq!(body, "answered 404: see \"https://… and http://…");
+        let network = error_text(&Outcome::retry(Reason::Network(secret.to_owned())), b"");
+        assert!(!network.contains("secret"), "{network}");
     }
 }

@@ -218,7 +218,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::delivery::retry::Backoff;
+    use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
     use crate::delivery::target::Target;
     use crate::delivery::worker::{Connections, Names, Slots};
     use crate::endpoint::EndpointSettings;
@@ -226,12 +226,13 @@ mod tests {
     fn outbox() -> Arc<Outbox> {
         let settings = EndpointSettings::default();
         let slots = Slots::new(settings.timeout, Names::start().unwrap(), Connections::new(1));
-        let backoff = Backoff {
-            initial: Duration::from_secs(1),
-            maximum: Duration::from_secs(1),
+        let interval = Duration::from_secs(1);
+        let retry = RetryPolicy {
+            backoff: Backoff::Constant { interval },
+            retries: Retries::AtMost(20),
         };
         let target = Target::parse(&"http://localhost/".into()).unwrap();
-        Arc::new(Outbox::new(0, target, &settings, backoff, slots))
+        Arc::new(Outbox::new(0, target, &settings, retry, slots))
     }
 
     #[test]

@@ -6,6 +6,6 @@ mod health;
 mod model;
 mod registry;
 
-pub use health::{Health, HealthChange};
-pub use model::{EndpointSettings, Order};
+pub use health::{Health, HealthState, Permission, Transition};
+pub use model::{EndpointSettings, Order, Standing};
 pub use registry::Registry;
