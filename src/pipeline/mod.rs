@@ -13,14 +13,17 @@
 //! `delivery`, which do not know each other.
 
 mod batch;
+mod burial;
 mod catalog;
 mod error;
 mod intake;
 mod relations;
 mod routes;
+mod sweep;
 
 pub use error::PipelineError;
 pub use intake::{Parts, StreamIntake};
+pub use sweep::sweep;
 
 /// The schema of our own tables, of which only the schema log's entries are delivered.
 const OWN_SCHEMA: &str = "pgstream";

@@ -189,7 +189,7 @@ impl Outbox {
             settings,
             in_flight: 0,
             queued: false,
-            health: Health::default(),
+            health: Health::new(Instant::now()),
             backlog: Backlog::default(),
             alarm: None,
             hold_check: None,
@@ -412,6 +412,7 @@ impl State {
         })?;
         self.batch_since = None;
         self.in_flight += 1;
+        self.health.lent();
         let event = |member: Member| Arc::clone(&self.lanes.get(member).event);
         Some(Work {
             events: group.sending().map(event).collect(),

@@ -74,7 +74,7 @@ impl Outbox {
         let waiting = state.lanes.delayed();
         let wait = |rest| self.policy.retry.wait(rest, None, fastrand::f64());
         let left_alone = state.health.left_alone_until();
-        let transition = state.health.failed(waiting, now, wait);
+        let transition = state.health.failed(waiting, now, fastrand::f64(), wait);
         state.note(transition, next);
         if state.health.left_alone_until() > left_alone {
             state.window.collapse();
@@ -109,7 +109,7 @@ impl Outbox {
         now: Instant,
         next: &mut Next,
     ) {
-        if group.sending().count() > 1 {
+        if group.sending_len() > 1 {
             group.bisect();
             state.lanes.again(group);
             return;
@@ -144,7 +144,7 @@ impl State {
     fn delivered(&mut self, mut group: Group, now: Instant, next: &mut Next) {
         self.window.answered();
         self.delivered_at = Some(SystemTime::now());
-        for _ in 0..group.sending().count() {
+        for _ in 0..group.sending_len() {
             if let Some(delivery) = self.lanes.done(&mut group) {
                 self.charge = self.charge.saturating_sub(delivery.charge());
                 self.counts.delivered += 1;
