@@ -34,6 +34,11 @@ const SCHEMA_LOG: &str = "schema_log";
 const FILTERED_TABLES: &[&str] = &[
     "table_ids",
     "webhook_subscriptions",
+    "webhook_endpoints",
+    "webhook_endpoint_health",
+    "webhook_backlog",
+    "webhook_backlog_marks",
+    "webhook_dead_letters",
     "source_migrations",
     "store_migrations",
 ];
