@@ -306,7 +306,7 @@ fn one_that_works_goes_on_after_a_pause_and_is_probed_after_it_was_gone() {
 }
 
 /// What may happen to an endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Event {
     /// Work is lent, as much as is permitted and at most so many requests.
     Lend(usize),
