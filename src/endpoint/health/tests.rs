@@ -333,7 +333,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => (which(), any::<bool>()).prop_map(|(which, behind)| Event::Refuse(which, behind)),
         8 => (which(), 1..20_usize, 0.0..1.0_f64)
             .prop_map(|(which, waiting, random)| Event::Fail { which, waiting, random }),
-        6 => prop_oneof![0..2_000_u64, 0..400_000_u64].prop_map(Event::Pass),
+        6 => prop_oneof![4 => 0..1_500_u64, 1 => 0..400_000_u64].prop_map(Event::Pass),
         1 => (0..30_000_u64).prop_map(Event::RetryAfter),
         1 => Just(Event::Drained),
         1 => prop_oneof![
@@ -477,6 +477,7 @@ impl Model {
         let rests = expected == Outage || singly || (self.failures.len() >= 8 && waiting >= 8);
         if rests {
             self.lent_before_rest = self.lent;
+            prop_assert_eq!(self.health.permission(0), Permission::Not);
         }
         prop_assert_eq!(self.health.is_tried_singly(), rests);
         if expected == Outage {
@@ -550,6 +551,7 @@ impl Model {
             prop_assert_eq!(permission, expected);
         }
         prop_assert_eq!(self.health.is_failing(), !self.failures.is_empty());
+        prop_assert!(self.health.left_alone_until() >= self.pause);
         // Nobody is left alone for ever.
         if let Some(until) = self.health.left_alone_until() {
             prop_assert!(until - self.start < (self.now - self.start) + LONGEST_PROBE_INTERVAL + SECOND);
