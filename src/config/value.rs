@@ -183,6 +183,60 @@ mod tests {
     }
 
     #[test]
+    fn retentions() {
+        for (text, expected) in [
+            ("72h", Some(3)),
+            ("30d", Some(30)),
+            ("30days", Some(30)),
+            ("86400", Some(1)),
+            ("3650d", Some(3650)),
+            ("3651d", None),
+            ("0d", None),
+            ("-1d", None),
+            ("long", None),
+            ("99999999999999999999d", None),
+        ] {
+            let days = retention(text).ok().map(|time| time.as_secs() / 86_400);
+            assert_eq!(days, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_retries() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("1000000", Some(1_000_000)),
+            ("0", None),
+            ("1000001", None),
+            ("-1", None),
+            ("1.5", None),
+            ("many", None),
+        ] {
+            assert_eq!(retries(text).ok(), expected, "{text}");
+        }
+        let none = retries("0").unwrap_err();
+        assert!(
+            none.contains("PGSTREAM_WEBHOOK_NOTIFIER_DISABLE_RETRIES"),
+            "{none}"
+        );
+    }
+
+    #[test]
+    fn numbers_of_rows() {
+        for (text, expected) in [
+            ("0", Some(None)),
+            ("1", Some(Some(1))),
+            ("9223372036854775807", Some(Some(i64::MAX as u64))),
+            ("9223372036854775808", None),
+            ("-1", None),
+            ("1.5", None),
+            ("many", None),
+        ] {
+            assert_eq!(rows(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn booleans() {
         for (text, expected) in [
             ("true", Some(true)),
