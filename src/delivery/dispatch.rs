@@ -175,7 +175,7 @@ impl Shared {
         let mut served = 0;
         let mut work = self.follow_up(outbox, outbox.begin());
         while let Some(current) = work {
-            let exchanged = || exchange(&current.slot, outbox.target(), &current.delivery.event);
+            let exchanged = || exchange(&current.slot, outbox.target(), &current.event);
             // A receiver's bytes go through ureq and TLS there. A fault in these must not take the delivery with it.
             let outcome = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
                 error!(self.log, "an exchange panicked; it is tried again"; "endpoint" => %outbox.target());
@@ -228,12 +228,12 @@ impl Shared {
     }
 
     fn log_outcome(&self, outbox: &Outbox, work: &Work, outcome: &Outcome) {
-        let id = &work.delivery.event.id;
+        let id = &work.event.id;
         if *outcome == Outcome::Delivered {
             trace!(self.log, "delivered"; "endpoint" => %outbox.target(), "webhook_id" => id);
         } else {
             debug!(self.log, "delivery failed"; "endpoint" => %outbox.target(), "webhook_id" => id,
-                "attempt" => work.delivery.attempts + 1, "outcome" => %outcome);
+                "attempt" => work.attempts + 1, "outcome" => %outcome);
         }
     }
 

@@ -9,14 +9,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::lanes::{Lanes, Ticket};
+use super::lanes::{Group, Lanes};
 use super::outcome::{Outcome, Reason};
 use super::retry::Backoff;
 use super::target::Target;
 use super::window::Window;
 use super::worker::{Slot, Slots};
 use crate::endpoint::{EndpointSettings, Health, HealthChange};
-use crate::event::Delivery;
+use crate::event::{Delivery, Event};
 
 /// A connection that was not used for this long is closed.
 const IDLE_SLOT: Duration = Duration::from_secs(15);
@@ -52,8 +52,10 @@ struct State {
 
 /// One delivery, lent to a worker together with a connection slot.
 pub(super) struct Work {
-    pub(super) ticket: Ticket,
-    pub(super) delivery: Delivery,
+    group: Group,
+    pub(super) event: Arc<Event>,
+    /// How often it was tried before.
+    pub(super) attempts: u32,
     pub(super) slot: Arc<Slot>,
 }
 
@@ -159,22 +161,21 @@ impl Outbox {
     /// A worker is back with `outcome`; it takes its next work under the same lock if `go_on`.
     pub(super) fn finish(&self, work: Work, outcome: &Outcome, go_on: bool, now: Instant) -> Next {
         let mut state = self.lock();
-        let Work {
-            ticket,
-            mut delivery,
-            slot,
-        } = work;
+        let Work { mut group, slot, .. } = work;
         state.in_flight -= 1;
         state.slots.give_back(slot, now);
         let (delivered, change) = if *outcome == Outcome::Delivered {
             state.window.answered();
-            state.lanes.done(ticket);
-            (Some(delivery), state.health.succeeded().map(Change::Health))
+            let delivered = state.lanes.done(&mut group);
+            (delivered, state.health.succeeded().map(Change::Health))
         } else {
-            delivery.attempts += 1;
-            let held = state.report_held(&delivery, outcome, now);
-            let due = now + self.wait(delivery.attempts, outcome);
-            state.lanes.retry(ticket, delivery, due);
+            let attempts = work.attempts + 1;
+            for member in group.sending() {
+                state.lanes.get_mut(member).attempts = attempts;
+            }
+            let held = state.report_held(&work.event, attempts, outcome, now);
+            let due = now + self.wait(attempts, outcome);
+            state.lanes.retry(group, due);
             let health = self.record_failure(&mut state, outcome, now);
             (None, health.map(Change::Health).or(held))
         };
@@ -256,11 +257,14 @@ impl State {
         if !self.has_work() {
             return None;
         }
-        let (ticket, delivery) = self.lanes.take()?;
+        let group = self.lanes.take_one()?;
+        let delivery = self.lanes.get(group.first()?);
+        let (event, attempts) = (Arc::clone(&delivery.event), delivery.attempts);
         self.in_flight += 1;
         Some(Work {
-            ticket,
-            delivery,
+            group,
+            event,
+            attempts,
             slot: self.slots.lend(),
         })
     }
@@ -273,14 +277,20 @@ impl State {
     }
 
     /// Whether a failure is to be reported as that of one delivery: it holds back what can be confirmed.
-    fn report_held(&mut self, delivery: &Delivery, outcome: &Outcome, now: Instant) -> Option<Change> {
+    fn report_held(
+        &mut self,
+        event: &Event,
+        attempts: u32,
+        outcome: &Outcome,
+        now: Instant,
+    ) -> Option<Change> {
         let refused = matches!(outcome, Outcome::Refused { .. } | Outcome::Gone);
         let lately = self.reported.is_some_and(|at| now < at + REPORT_INTERVAL);
-        if lately || !(refused || delivery.attempts >= HELD_AFTER) {
+        if lately || !(refused || attempts >= HELD_AFTER) {
             return None;
         }
         self.reported = Some(now);
-        let (id, attempts) = (delivery.event.id.clone(), delivery.attempts);
+        let id = event.id.clone();
         Some(Change::Held { id, attempts })
     }
 
