@@ -98,11 +98,6 @@ impl Delivery {
         self.event.share.bytes()
     }
 
-    /// How often it was tried.
-    pub(super) fn tries(&self) -> u32 {
-        self.attempts.as_ref().map_or(0, |attempts| attempts.count)
-    }
-
     /// The row of the backlog it has, if any.
     pub(super) fn row(&self) -> Option<i64> {
         match &self.backing {

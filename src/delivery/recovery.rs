@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::dispatch::Shared;
 use super::target::Target;
 use crate::endpoint::EndpointSettings;
-use crate::store::endpoints::Changes;
+use crate::store::endpoints::{Change, Changes};
 use crate::store::{StoreError, backlog, dead_letters, endpoints};
 
 /// The pause after a failure of the store.
@@ -56,7 +56,10 @@ pub(super) async fn follow(shared: Arc<Shared>, mut changes: Changes) {
 }
 
 async fn apply(shared: &Arc<Shared>, changes: &mut Changes) -> Result<(), StoreError> {
-    let urls = changes.changed().await?;
+    let urls: Vec<String> = match changes.changed().await? {
+        Change::Backlogs(urls) => urls.into_iter().collect(),
+        Change::Anything => shared.outboxes.all().iter().map(|outbox| outbox.target().url().to_string()).collect(),
+    };
     configure(shared).await?;
     for url in urls {
         let Some(target) = target(shared, &url) else { continue };
@@ -78,7 +81,7 @@ async fn configure(shared: &Arc<Shared>) -> Result<(), StoreError> {
         .map(|outbox| (Arc::clone(outbox.target().url()), outbox))
         .collect();
     let now = Instant::now();
-    shared.configured.retain(|url| overrides.iter().any(|row| *row.url == **url));
+    shared.configured.retain(|url| overrides.iter().any(|row| row.url == url));
     for row in overrides {
         let url: Arc<str> = row.url.as_str().into();
         let settings = row.settings(&shared.limits.defaults);

@@ -294,7 +294,7 @@ impl StreamIntake {
             self.occurrences.next(lsn, relation.hash);
             return Ok(Taken::Done);
         }
-        self.matched(wal_start, payload, lsn, &relation, &receivers)
+        self.matched(wal_start, payload, (event, lsn), &relation, &receivers)
     }
 
     /// A table that was not seen before, or whose schema has changed since: is it a partition?
@@ -309,7 +309,7 @@ impl StreamIntake {
         &mut self,
         wal_start: Lsn,
         payload: &Bytes,
-        lsn: Lsn,
+        (kind, lsn): (EventType, Lsn),
         relation: &Relation,
         receivers: &Receivers,
     ) -> Result<Taken, PipelineError> {
@@ -335,7 +335,7 @@ impl StreamIntake {
                 .source
                 .change_id(open.commit_lsn, lsn, relation.hash, occurrence),
             table: Arc::clone(&relation.name),
-            action: event.letter().chars().next().unwrap_or_default(),
+            action: kind.letter().chars().next().unwrap_or_default(),
             position: Position {
                 source: self.source.system_identifier,
                 epoch: self.source.epoch,

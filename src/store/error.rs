@@ -33,6 +33,16 @@ pub enum StoreError {
         /// What the server or the connection said.
         source: sqlx::Error,
     },
+    /// A statement on one of our own tables failed.
+    #[error("cannot {action} {table}")]
+    Table {
+        /// What was being done, as it reads before the name of the table.
+        action: &'static str,
+        /// The table.
+        table: &'static str,
+        /// What the server or the connection said.
+        source: sqlx::Error,
+    },
     /// The migrations of one set could not be applied.
     #[error("cannot migrate the {set} objects of schema pgstream")]
     Migrate {
@@ -70,6 +80,11 @@ impl StoreError {
         move |source| Self::Query { action, source }
     }
 
+    /// For `map_err`: a failed statement on one of our own tables.
+    pub(super) fn table(action: &'static str, table: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Table { action, table, source }
+    }
+
     /// The SQLSTATE, where the server refused.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
@@ -96,7 +111,7 @@ impl StoreError {
 
     fn database_error(&self) -> Option<&PgDatabaseError> {
         let error = match self {
-            Self::Connect { source, .. } | Self::Query { source, .. } => source,
+            Self::Connect { source, .. } | Self::Query { source, .. } | Self::Table { source, .. } => source,
             Self::Migrate { source, .. } => match source {
                 MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
                 _ => return None,

@@ -7,6 +7,7 @@
 //! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to.
 //! - [`mod@migrate`]: brings a database up to date, and takes everything out of it again.
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
+//! - [`endpoints`], [`backlog`], [`dead_letters`]: how to talk to endpoints, and what they did not take.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -15,10 +16,14 @@
 //! Imports only leaf `model` modules of other rooms. Queries are checked by the integration tests, not by sqlx's
 //! macros, which would need a database to build.
 
+pub mod backlog;
 pub mod blockers;
 pub mod catalog;
 pub mod connect;
+pub mod dead_letters;
+pub mod endpoints;
 mod error;
+mod listening;
 pub mod migrate;
 pub mod server;
 pub mod slots;

@@ -73,10 +73,9 @@ impl Outbox {
         }
         let waiting = state.lanes.delayed();
         let wait = |rest| self.policy.retry.wait(rest, None, fastrand::f64());
-        let left_alone = state.health.left_alone_until();
         let transition = state.health.failed(waiting, now, fastrand::f64(), wait);
         state.note(transition, next);
-        if state.health.left_alone_until() > left_alone {
+        if state.health.is_tried_singly() {
             state.window.collapse();
         }
         if unwanted && let Some(keep) = state.backlog.keep.clone() {

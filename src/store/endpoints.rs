@@ -1,0 +1,161 @@
+//! The tables `pgstream.webhook_endpoints` and `pgstream.webhook_endpoint_health`, and news of what operators do.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row as _};
+
+use super::StoreError;
+use super::backlog::columns::micros;
+use super::listening::{Heard, Listening};
+use crate::endpoint::model::{EndpointOverrides, Order, Standing};
+
+/// The channel on which it is told that an endpoint's settings (no payload) or backlog (its URL) have changed.
+const CHANNEL: &str = "pgstream_endpoints";
+
+/// The settings of all endpoints that have any, in the order of their URLs.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn list(pool: &PgPool) -> Result<Vec<EndpointOverrides>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT url, standing, reason, ordering, in_flight, timeout_ms, batch_size, batch_wait_ms, batch_bytes,
+                (extract(epoch FROM changed_at) * 1000000)::bigint AS changed
+           FROM pgstream.webhook_endpoints ORDER BY url",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read"))?;
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(failed("read"))
+}
+
+fn read(row: &PgRow) -> Result<EndpointOverrides, sqlx::Error> {
+    let millis = |name| -> Result<Option<Duration>, sqlx::Error> {
+        let millis: Option<i64> = row.try_get(name)?;
+        Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
+    };
+    let count = |name| -> Result<Option<usize>, sqlx::Error> {
+        let count: Option<i32> = row.try_get(name)?;
+        Ok(count.and_then(|count| usize::try_from(count).ok()))
+    };
+    let bytes: Option<i64> = row.try_get("batch_bytes")?;
+    let standing: &str = row.try_get("standing")?;
+    let order: Option<&str> = row.try_get("ordering")?;
+    // The table allows no other names than these.
+    Ok(EndpointOverrides {
+        url: row.try_get("url")?,
+        standing: standing.parse().unwrap_or_default(),
+        reason: row.try_get("reason")?,
+        order: order.and_then(|name| name.parse::<Order>().ok()),
+        in_flight: count("in_flight")?,
+        timeout: millis("timeout_ms")?,
+        batch_size: count("batch_size")?,
+        batch_wait: millis("batch_wait_ms")?,
+        batch_bytes: bytes.map(i64::unsigned_abs),
+        changed_at: super::backlog::columns::time(row.try_get("changed")?).unwrap_or(SystemTime::UNIX_EPOCH),
+    })
+}
+
+/// Pauses, disables or activates an endpoint.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn set_standing(
+    pool: &PgPool,
+    url: &str,
+    standing: Standing,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO pgstream.webhook_endpoints (url, standing, reason) VALUES ($1, $2, $3)
+             ON CONFLICT (url) DO UPDATE
+            SET standing = excluded.standing, reason = excluded.reason, changed_at = excluded.changed_at",
+    )
+    .bind(url)
+    .bind(standing.as_str())
+    .bind(reason)
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// Writes down how an endpoint does.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn record_health(
+    pool: &PgPool,
+    url: &str,
+    health: &str,
+    since: SystemTime,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO pgstream.webhook_endpoint_health (url, health, since, reason)
+         VALUES ($1, $2, timestamptz 'epoch' + $3 * interval '1 microsecond', $4)
+             ON CONFLICT (url) DO UPDATE SET health = excluded.health, since = excluded.since,
+                reason = excluded.reason, changed_at = excluded.changed_at",
+    )
+    .bind(url)
+    .bind(health)
+    .bind(micros(since))
+    .bind(reason)
+    .execute(pool)
+    .await
+    .map_err(StoreError::table("write to", "pgstream.webhook_endpoint_health"))?;
+    Ok(())
+}
+
+/// The endpoints that are written down as being anything but healthy.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn ill(pool: &PgPool) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar("SELECT url FROM pgstream.webhook_endpoint_health WHERE health <> 'healthy'")
+        .fetch_all(pool)
+        .await
+        .map_err(StoreError::table("read", "pgstream.webhook_endpoint_health"))
+}
+
+/// Hears of what operators do with endpoints. Holds one connection of the pool.
+#[derive(Debug)]
+pub struct Changes(Listening);
+
+/// What may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The settings, and the backlogs of these endpoints.
+    Backlogs(BTreeSet<String>),
+    /// Anything: nothing could be heard for a while.
+    Anything,
+}
+
+impl Changes {
+    /// Begins to listen: what is committed from now on is heard of.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`]
+    pub async fn listen(pool: &PgPool) -> Result<Self, StoreError> {
+        let listening = Listening::start(pool, CHANNEL, "listen for changed endpoints");
+        Ok(Self(listening.await?))
+    }
+
+    /// Waits until something has changed, or may have. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] when the connection is lost and cannot be made again; call it again later.
+    pub async fn changed(&mut self) -> Result<Change, StoreError> {
+        Ok(match self.0.heard().await? {
+            Heard::Payloads(payloads) => {
+                Change::Backlogs(payloads.into_iter().filter(|url| !url.is_empty()).collect())
+            }
+            Heard::Gap => Change::Anything,
+        })
+    }
+}
+
+fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    StoreError::table(action, "pgstream.webhook_endpoints")
+}
