@@ -54,8 +54,10 @@ pub enum RunError {
     #[error(transparent)]
     Replication(#[from] ReplicationError),
     /// Strict mode, and an event that cannot be delivered.
-    #[error("strict mode: {0}; deliver, discard or unsubscribe what it is about, or run without \
-        PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE, and start again")]
+    #[error(
+        "strict mode: {0}; deliver, discard or unsubscribe what it is about, or run without \
+        PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE, and start again"
+    )]
     Strict(String),
     /// The stream ended.
     #[error(transparent)]
@@ -90,7 +92,14 @@ pub async fn run_with(
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);
     let serving = tokio::spawn(server.serve(state, limits, others.clone()));
-    let streamed = stream_changes(&config, [store.clone(), catalog.clone()], subscriptions, &log, &shutdown).await;
+    let streamed = stream_changes(
+        &config,
+        [store.clone(), catalog.clone()],
+        subscriptions,
+        &log,
+        &shutdown,
+    )
+    .await;
     others.cancel();
     end(serving, refreshing, [store, catalog]).await;
     match streamed {
@@ -126,7 +135,12 @@ async fn stream_changes(
     let session = shutdown.run_until_cancelled(starting).await;
     let session = session.unwrap_or(Err(ReplicationError::Stopped))?;
     let budget = Budget::new(config.notifier.max_queue_bytes);
-    let starting = Dispatcher::start(delivery_limits(config), store.clone(), Arc::clone(&budget), log.clone());
+    let starting = Dispatcher::start(
+        delivery_limits(config),
+        store.clone(),
+        Arc::clone(&budget),
+        log.clone(),
+    );
     let dispatcher = Arc::new(starting.await?);
     let sweeping = tokio::spawn(pipeline::sweep(subscriptions.clone(), Arc::clone(&dispatcher)));
     let settled = Arc::new(Notify::new());

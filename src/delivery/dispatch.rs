@@ -162,7 +162,8 @@ impl Dispatcher {
     pub fn sweep(&self, keep: impl Fn(&str, &TableName, char) -> bool + Send + Sync + 'static) {
         let keep: super::outbox::Keep = Arc::new(keep);
         for outbox in self.shared.outboxes.all() {
-            self.shared.follow_up(&outbox, outbox.sweep(&keep, Instant::now()));
+            self.shared
+                .follow_up(&outbox, outbox.sweep(&keep, Instant::now()));
         }
     }
 
@@ -170,14 +171,20 @@ impl Dispatcher {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let outboxes = self.shared.outboxes.all();
-        outboxes.iter().fold(Counts::default(), |sum, outbox| sum + outbox.counts())
+        outboxes
+            .iter()
+            .fold(Counts::default(), |sum, outbox| sum + outbox.counts())
     }
 
     /// Resolves when the stream has to stop, since an event cannot be delivered in strict mode; says which.
     pub fn must_stop(&self) -> impl Future<Output = String> + Send + use<> {
         let mut stop = self.shared.stop.subscribe();
         async move {
-            let why = stop.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+            let why = stop
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|why| why.clone());
             match why {
                 Some(why) => why,
                 // The dispatcher is gone: nothing can be asked of the stream any more.
@@ -263,12 +270,16 @@ impl Shared {
 
     /// Whether an endpoint has nothing in its lanes.
     pub(super) fn is_idle(&self, url: &Arc<str>) -> bool {
-        self.outboxes.get(url).is_some_and(|outbox| outbox.load(Instant::now()).charge == 0)
+        self.outboxes
+            .get(url)
+            .is_some_and(|outbox| outbox.load(Instant::now()).charge == 0)
     }
 
     /// An endpoint for the log.
     pub(super) fn shown(&self, url: &Arc<str>) -> String {
-        self.outboxes.get(url).map_or_else(String::new, |outbox| outbox.target().to_string())
+        self.outboxes
+            .get(url)
+            .map_or_else(String::new, |outbox| outbox.target().to_string())
     }
 
     /// Has the stream stop.

@@ -49,7 +49,10 @@ async fn serve(shared: &Arc<Shared>, outbox: &Arc<Outbox>) {
         let (work, next) = outbox.store_work(Instant::now());
         shared.follow_up(outbox, next);
         let Some(work) = work else { return };
-        let keeper = Keeper { shared, url: outbox.target().url() };
+        let keeper = Keeper {
+            shared,
+            url: outbox.target().url(),
+        };
         let next = match keeper.perform(work).await {
             Ok(stored) => {
                 shared.store_health.answered(&shared.log);
@@ -103,7 +106,12 @@ impl Keeper<'_> {
             StoreWork::Clear { finished, touched } => {
                 let cleared = self.clear(&finished, &touched).await;
                 let back = |(finished, touched)| StoreWork::Clear { finished, touched };
-                with(cleared, (finished, touched), |(finished, _), ()| Stored::Cleared(finished), back)
+                with(
+                    cleared,
+                    (finished, touched),
+                    |(finished, _), ()| Stored::Cleared(finished),
+                    back,
+                )
             }
             StoreWork::Append(queued) => {
                 let appended = self.append(&queued).await;
@@ -112,27 +120,53 @@ impl Keeper<'_> {
             }
             StoreWork::Load { after, rows } => {
                 let loaded = self.load(after, rows).await;
-                with(loaded, (), |(), loaded| loaded, |()| StoreWork::Load { after, rows })
+                with(
+                    loaded,
+                    (),
+                    |(), loaded| loaded,
+                    |()| StoreWork::Load { after, rows },
+                )
             }
             StoreWork::Sweep { keep, except } => {
                 let swept = self.sweep(&keep, &except).await;
                 let back = |(keep, except)| StoreWork::Sweep { keep, except };
                 with(swept, (keep, except), |_, stored| stored, back)
             }
-            StoreWork::Retain { before, excess_rows, excess_bytes, except } => {
+            StoreWork::Retain {
+                before,
+                excess_rows,
+                excess_bytes,
+                except,
+            } => {
                 let retained = self.retain(before, excess_rows, excess_bytes, &except).await;
-                let back = |except| StoreWork::Retain { before, excess_rows, excess_bytes, except };
+                let back = |except| StoreWork::Retain {
+                    before,
+                    excess_rows,
+                    excess_bytes,
+                    except,
+                };
                 with(retained, except, |_, stored| stored, back)
             }
             StoreWork::RecordHealth(state) => {
                 let recorded =
-                    endpoints::record_health(self.pool(), self.url, state.as_str(), SystemTime::now(), None).await;
-                with(recorded, (), |(), ()| Stored::Recorded, |()| StoreWork::RecordHealth(state))
+                    endpoints::record_health(self.pool(), self.url, state.as_str(), SystemTime::now(), None)
+                        .await;
+                with(
+                    recorded,
+                    (),
+                    |(), ()| Stored::Recorded,
+                    |()| StoreWork::RecordHealth(state),
+                )
             }
             StoreWork::Disable(reason) => {
                 let standing = crate::endpoint::Standing::Disabled;
                 let disabled = endpoints::set_standing(self.pool(), self.url, standing, Some(reason)).await;
-                with(disabled, (), |(), ()| Stored::Recorded, |()| StoreWork::Disable(reason))
+                with(
+                    disabled,
+                    (),
+                    |(), ()| Stored::Recorded,
+                    |()| StoreWork::Disable(reason),
+                )
             }
         }
     }
@@ -162,7 +196,10 @@ impl Keeper<'_> {
         if !touched.is_empty() {
             let touched: Vec<Touched> = touched
                 .iter()
-                .map(|(seq, attempts)| Touched { seq: *seq, attempts: attempts.clone() })
+                .map(|(seq, attempts)| Touched {
+                    seq: *seq,
+                    attempts: attempts.clone(),
+                })
                 .collect();
             backlog::touch(self.pool(), self.url, &touched).await?;
         }
@@ -201,7 +238,11 @@ impl Keeper<'_> {
             None => return Ok(Stored::NoRoom),
         };
         let chunk = backlog::load(self.pool(), self.url, after, rows, CHUNK_BYTES).await?;
-        let rows = chunk.rows.into_iter().map(|row| loaded(row, &mut share, budget)).collect();
+        let rows = chunk
+            .rows
+            .into_iter()
+            .map(|row| loaded(row, &mut share, budget))
+            .collect();
         Ok(Stored::Loaded { rows, end: chunk.end })
     }
 
@@ -226,7 +267,12 @@ impl Keeper<'_> {
                 }
             }
         }
-        Ok(Stored::Removed { seqs, bytes, dead: false, more: false })
+        Ok(Stored::Removed {
+            seqs,
+            bytes,
+            dead: false,
+            more: false,
+        })
     }
 
     async fn retain(
@@ -249,11 +295,16 @@ impl Keeper<'_> {
             return Ok(nothing);
         }
         if self.shared.limits.strict {
-            self.shared.must_stop(format!("the backlog of an endpoint is beyond its bounds: {}", self.shared.shown(self.url)));
+            self.shared.must_stop(format!(
+                "the backlog of an endpoint is beyond its bounds: {}",
+                self.shared.shown(self.url)
+            ));
             return Ok(nothing);
         }
         let limit = if too_many && excess_bytes == 0 {
-            usize::try_from(excess_rows).unwrap_or(REMOVE_ROWS).min(REMOVE_ROWS)
+            usize::try_from(excess_rows)
+                .unwrap_or(REMOVE_ROWS)
+                .min(REMOVE_ROWS)
         } else {
             REMOVE_ROWS
         };
@@ -291,7 +342,11 @@ fn written<'a>(event: &'a Event, attempts: &'a Attempts) -> Written<'a> {
         origin: event.origin,
         schema: &event.table.schema,
         table: &event.table.table,
-        root: event.table.root.as_ref().map(|(schema, table)| (schema.as_str(), table.as_str())),
+        root: event
+            .table
+            .root
+            .as_ref()
+            .map(|(schema, table)| (schema.as_str(), table.as_str())),
         action: event.action,
         place: event.place.into(),
         position: event.position,
@@ -307,7 +362,21 @@ fn loaded(row: Row, share: &mut Share, budget: &Arc<Budget>) -> Loaded {
         // One row larger than a chunk.
         own = budget.overdraw(bytes);
     }
-    let Row { seq, webhook_id, replay_run, origin, schema, table, root, action, place, position, payload, attempts, .. } = row;
+    let Row {
+        seq,
+        webhook_id,
+        replay_run,
+        origin,
+        schema,
+        table,
+        root,
+        action,
+        place,
+        position,
+        payload,
+        attempts,
+        ..
+    } = row;
     let event = Event {
         id: webhook_id,
         table: Arc::new(TableName { schema, table, root }),

@@ -129,7 +129,11 @@ mod tests {
         let (a, b) = (LaneKey(u64::MAX), LaneKey(1));
         for keys in [LaneKeys::Row(a), LaneKeys::Moved(a, b), LaneKeys::Table] {
             for key_set in [None, Some(KeySet(1 << 63))] {
-                let place = Place { table: TableKey(7), keys, key_set };
+                let place = Place {
+                    table: TableKey(7),
+                    keys,
+                    key_set,
+                };
                 assert_eq!(Place::from(StoredPlace::from(place)), place);
             }
         }

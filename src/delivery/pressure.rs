@@ -29,7 +29,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
 /// Whether anything is on its way to a backlog.
 fn relieving(shared: &Shared) -> bool {
     let now = Instant::now();
-    shared.outboxes.all().iter().any(|outbox| outbox.load(now).leaving > 0)
+    shared
+        .outboxes
+        .all()
+        .iter()
+        .any(|outbox| outbox.load(now).leaving > 0)
 }
 
 /// Spills until what is leaving makes half of the budget free, or nobody is left who may be spilled.
@@ -44,7 +48,10 @@ fn relieve(shared: &Arc<Shared>) {
     {
         leaving += loads[victim].charge;
         let outbox = &outboxes[victim];
-        shared.follow_up(outbox, outbox.spill("memory is short, and it holds most of it", now));
+        shared.follow_up(
+            outbox,
+            outbox.spill("memory is short, and it holds most of it", now),
+        );
     }
 }
 

@@ -36,7 +36,9 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError>
         totals.entry(url.clone()).or_default();
     }
     for (url, (rows, bytes)) in totals {
-        let Some(target) = target(shared, &url) else { continue };
+        let Some(target) = target(shared, &url) else {
+            continue;
+        };
         let outbox = shared.outbox(&target);
         let mark = marks.get(&url).copied();
         let next = outbox.recover(rows, bytes, mark, ill.contains(&url), Instant::now());
@@ -58,15 +60,25 @@ pub(super) async fn follow(shared: Arc<Shared>, mut changes: Changes) {
 async fn apply(shared: &Arc<Shared>, changes: &mut Changes) -> Result<(), StoreError> {
     let urls: Vec<String> = match changes.changed().await? {
         Change::Backlogs(urls) => urls.into_iter().collect(),
-        Change::Anything => shared.outboxes.all().iter().map(|outbox| outbox.target().url().to_string()).collect(),
+        Change::Anything => shared
+            .outboxes
+            .all()
+            .iter()
+            .map(|outbox| outbox.target().url().to_string())
+            .collect(),
     };
     configure(shared).await?;
     for url in urls {
-        let Some(target) = target(shared, &url) else { continue };
+        let Some(target) = target(shared, &url) else {
+            continue;
+        };
         debug!(shared.log, "an endpoint's backlog was changed by an operator"; "endpoint" => %target);
         let totals = backlog::totals_of(&shared.store, &url).await?;
         let outbox = shared.outbox(&target);
-        shared.follow_up(&outbox, outbox.changed_elsewhere(totals.rows, totals.bytes, Instant::now()));
+        shared.follow_up(
+            &outbox,
+            outbox.changed_elsewhere(totals.rows, totals.bytes, Instant::now()),
+        );
     }
     Ok(())
 }
@@ -81,7 +93,9 @@ async fn configure(shared: &Arc<Shared>) -> Result<(), StoreError> {
         .map(|outbox| (Arc::clone(outbox.target().url()), outbox))
         .collect();
     let now = Instant::now();
-    shared.configured.retain(|url| overrides.iter().any(|row| row.url == url));
+    shared
+        .configured
+        .retain(|url| overrides.iter().any(|row| row.url == url));
     for row in overrides {
         let url: Arc<str> = row.url.as_str().into();
         let settings = row.settings(&shared.limits.defaults);
@@ -92,7 +106,10 @@ async fn configure(shared: &Arc<Shared>) -> Result<(), StoreError> {
     }
     for outbox in unconfigured.into_values() {
         let defaults: EndpointSettings = shared.limits.defaults.clone();
-        shared.follow_up(&outbox, outbox.configure(defaults, crate::endpoint::Standing::Active, now));
+        shared.follow_up(
+            &outbox,
+            outbox.configure(defaults, crate::endpoint::Standing::Active, now),
+        );
     }
     Ok(())
 }

@@ -24,7 +24,9 @@ impl Shared {
             Change::MustStop { id, reason, error } => {
                 error!(self.log, "an event cannot be delivered, and in strict mode the stream stops";
                     "endpoint" => %endpoint, "webhook_id" => &id, "reason" => reason, "error" => &error);
-                self.must_stop(format!("event {id} cannot be delivered to {endpoint} ({reason}): {error}"));
+                self.must_stop(format!(
+                    "event {id} cannot be delivered to {endpoint} ({reason}): {error}"
+                ));
             }
         }
     }
@@ -52,8 +54,10 @@ impl Shared {
                 warn!(self.log, "endpoint is disabled; its events are kept in its backlog until `pgstream endpoints enable`";
                     "endpoint" => %endpoint);
             }
-            HealthState::Paused => info!(self.log, "endpoint is paused; its events are kept in its backlog until \
-                `pgstream endpoints resume`"; "endpoint" => %endpoint),
+            HealthState::Paused => {
+                info!(self.log, "endpoint is paused; its events are kept in its backlog until \
+                `pgstream endpoints resume`"; "endpoint" => %endpoint)
+            }
         }
     }
 }

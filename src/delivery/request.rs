@@ -31,7 +31,11 @@ impl<'a> Message<'a> {
             [event] if !batched => Cow::Borrowed(event.payload.as_slice()),
             _ => Cow::Owned(batch_body(events)),
         };
-        Self { events, batched, body }
+        Self {
+            events,
+            batched,
+            body,
+        }
     }
 
     pub(super) fn body(&self) -> &[u8] {
@@ -106,19 +110,35 @@ mod tests {
         let lsn = Lsn::new(number);
         Arc::new(Event {
             id: format!("id-{number}"),
-            table: Arc::new(TableName { schema: "public".into(), table: "t".into(), root: None }),
+            table: Arc::new(TableName {
+                schema: "public".into(),
+                table: "t".into(),
+                root: None,
+            }),
             action: 'I',
-            position: Position { source: 1, epoch: 1, commit_lsn: lsn, lsn },
+            position: Position {
+                source: 1,
+                epoch: 1,
+                commit_lsn: lsn,
+                lsn,
+            },
             origin,
             replay_run: 0,
-            place: Place { table: TableKey(1), keys: LaneKeys::Row(LaneKey(number)), key_set: None },
+            place: Place {
+                table: TableKey(1),
+                keys: LaneKeys::Row(LaneKey(number)),
+                key_set: None,
+            },
             payload: format!(r#"{{"Data":{{"n":{number}}}}}"#).into_bytes(),
             share: Budget::new(10).try_take(1).unwrap(),
         })
     }
 
     fn header<'a>(headers: &'a [(&str, String)], name: &str) -> Option<&'a str> {
-        headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        headers
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     #[test]
@@ -127,7 +147,11 @@ mod tests {
         let message = Message::new(&events, false);
         assert_eq!(message.body(), br#"{"Data":{"n":7}}"#);
         let headers = message.headers(UNIX_EPOCH + std::time::Duration::from_secs(5));
-        for (name, value) in [("webhook-id", "id-7"), ("idempotency-key", "id-7"), ("webhook-timestamp", "5")] {
+        for (name, value) in [
+            ("webhook-id", "id-7"),
+            ("idempotency-key", "id-7"),
+            ("webhook-timestamp", "5"),
+        ] {
             assert_eq!(header(&headers, name), Some(value));
         }
         assert_eq!(header(&headers, "x-pgstream-lsn"), Some("0/7"));

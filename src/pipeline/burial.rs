@@ -23,7 +23,12 @@ pub(super) struct RawLetter {
 /// Writes a record to the dead letters as it is. Tried again until the store takes it: without that it would be lost as
 /// soon as its transaction is confirmed.
 pub(super) async fn bury(store: PgPool, letter: RawLetter, log: Logger) {
-    let RawLetter { webhook_id, position, raw, problem } = letter;
+    let RawLetter {
+        webhook_id,
+        position,
+        raw,
+        problem,
+    } = letter;
     let mut failed = false;
     while let Err(error) = dead_letters::bury_raw(&store, &webhook_id, &position, &raw, &problem).await {
         if !failed {

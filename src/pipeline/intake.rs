@@ -169,7 +169,10 @@ impl StreamIntake {
 
     /// Keeps a record that cannot be read as it is, and goes on without it: within a transaction it can only be a change.
     fn bury(&mut self, record: &XLogData, problem: &ParseError) -> Burial {
-        let commit_lsn = self.open.as_ref().map_or(record.wal_start, |open| open.commit_lsn);
+        let commit_lsn = self
+            .open
+            .as_ref()
+            .map_or(record.wal_start, |open| open.commit_lsn);
         let occurrence = self.occurrences.next(record.wal_start, RAW);
         let letter = RawLetter {
             webhook_id: self.source.raw_id(commit_lsn, record.wal_start, occurrence),

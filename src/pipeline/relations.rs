@@ -201,7 +201,10 @@ mod tests {
             assert_eq!((&after.name.root, after.key), (&before.name.root, before.key));
         });
         with_names("s", "never_seen", |schema, table| {
-            assert_eq!(relations.insert(schema, table, PartitionRoot::Missing).name.root, None);
+            assert_eq!(
+                relations.insert(schema, table, PartitionRoot::Missing).name.root,
+                None
+            );
         });
     }
 

@@ -36,7 +36,9 @@ fn is_subscribed(set: &SubscriptionSet, url: &str, table: &TableName, action: ch
         return true;
     };
     let TableName { schema, table, root } = table;
-    let root = root.as_ref().map(|(schema, table)| (schema.as_str(), table.as_str()));
+    let root = root
+        .as_ref()
+        .map(|(schema, table)| (schema.as_str(), table.as_str()));
     set.receivers(schema, table, root, event)
         .into_iter()
         .any(|receiver| **receiver == *url)

@@ -183,11 +183,17 @@ mod tests {
         let more = budget.try_take(1).unwrap();
         assert!(budget.is_pressed() && budget.pressed().now_or_never().is_some());
         assert!(budget.try_take(30).is_none());
-        assert!(budget.pressed().now_or_never().is_some(), "what did not fit presses too");
+        assert!(
+            budget.pressed().now_or_never().is_some(),
+            "what did not fit presses too"
+        );
         let part = most.split_off(26);
         assert_eq!((part.bytes(), most.bytes(), budget.used()), (26, 49, 76));
         drop(part);
-        assert_eq!((budget.is_pressed(), budget.is_relieved(), budget.excess()), (false, true, 0));
+        assert_eq!(
+            (budget.is_pressed(), budget.is_relieved(), budget.excess()),
+            (false, true, 0)
+        );
         drop(budget.overdraw(1000));
         drop((most, more));
         assert_eq!(budget.used(), 0);

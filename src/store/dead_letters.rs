@@ -10,7 +10,8 @@ use crate::delivery::model::Written;
 use crate::event::Position;
 
 /// An event that is a dead letter already is one still: what was tried last counts.
-pub(super) const UPDATE: &str = "ON CONFLICT (endpoint, webhook_id, replay_run) WHERE endpoint IS NOT NULL DO UPDATE
+pub(super) const UPDATE: &str =
+    "ON CONFLICT (endpoint, webhook_id, replay_run) WHERE endpoint IS NOT NULL DO UPDATE
     SET reason = excluded.reason, attempts = excluded.attempts, last_error = excluded.last_error,
         last_attempt_at = excluded.last_attempt_at, died_at = excluded.died_at";
 

@@ -27,7 +27,10 @@ pub async fn list(pool: &PgPool) -> Result<Vec<EndpointOverrides>, StoreError> {
     .fetch_all(pool)
     .await
     .map_err(failed("read"))?;
-    rows.iter().map(read).collect::<Result<_, _>>().map_err(failed("read"))
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(failed("read"))
 }
 
 fn read(row: &PgRow) -> Result<EndpointOverrides, sqlx::Error> {

@@ -82,7 +82,11 @@ impl StoreError {
 
     /// For `map_err`: a failed statement on one of our own tables.
     pub(super) fn table(action: &'static str, table: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
-        move |source| Self::Table { action, table, source }
+        move |source| Self::Table {
+            action,
+            table,
+            source,
+        }
     }
 
     /// The SQLSTATE, where the server refused.

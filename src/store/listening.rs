@@ -31,8 +31,13 @@ impl Listening {
         channel: &str,
         action: &'static str,
     ) -> Result<Self, StoreError> {
-        let mut listener = PgListener::connect_with(pool).await.map_err(StoreError::query(action))?;
-        listener.listen(channel).await.map_err(StoreError::query(action))?;
+        let mut listener = PgListener::connect_with(pool)
+            .await
+            .map_err(StoreError::query(action))?;
+        listener
+            .listen(channel)
+            .await
+            .map_err(StoreError::query(action))?;
         Ok(Self {
             listener,
             action,

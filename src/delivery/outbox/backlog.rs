@@ -126,11 +126,22 @@ impl Backlog {
 
     pub(super) fn enqueue(&mut self, delivery: Delivery) {
         let charge = delivery.charge();
-        let Delivery { event, backing, attempts, since } = delivery;
+        let Delivery {
+            event,
+            backing,
+            attempts,
+            since,
+        } = delivery;
         // Only what comes from the stream is ever queued: rows are where the queue leads.
         if let Backing::Stream(token) = backing {
             self.leaving += charge;
-            self.queue.push_back(Queued { event, token, attempts, since, other: None });
+            self.queue.push_back(Queued {
+                event,
+                token,
+                attempts,
+                since,
+                other: None,
+            });
         }
     }
 
@@ -159,8 +170,15 @@ impl Backlog {
     /// When something of it is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let no_room = self.no_room_until.filter(|_| self.unloaded);
-        let due = [self.flush_at, self.retain_at, no_room].into_iter().flatten().min();
-        if self.kept { None } else { self.blocked_until.or(due) }
+        let due = [self.flush_at, self.retain_at, no_room]
+            .into_iter()
+            .flatten()
+            .min();
+        if self.kept {
+            None
+        } else {
+            self.blocked_until.or(due)
+        }
     }
 
     /// A row that is done with.
@@ -199,10 +217,24 @@ impl State {
         let mut moved: Vec<(u64, Queued)> = Vec::new();
         for (arrival, delivery) in self.lanes.evict() {
             self.charge = self.charge.saturating_sub(delivery.charge());
-            let Delivery { event, backing, attempts, since } = delivery;
+            let Delivery {
+                event,
+                backing,
+                attempts,
+                since,
+            } = delivery;
             match backing {
                 Backing::Stream(token) => {
-                    moved.push((arrival, Queued { event, token, attempts, since, other: None }));
+                    moved.push((
+                        arrival,
+                        Queued {
+                            event,
+                            token,
+                            attempts,
+                            since,
+                            other: None,
+                        },
+                    ));
                 }
                 Backing::Row(seq) => self.backlog.unload(seq),
                 Backing::Appending(cell) => match cell.get() {
@@ -232,8 +264,13 @@ impl State {
             }
         }
         moved.sort_unstable_by_key(|(arrival, _)| *arrival);
-        self.backlog.leaving += moved.iter().map(|(_, queued)| queued.event.share.bytes()).sum::<u64>();
-        self.backlog.queue.extend(moved.into_iter().map(|(_, queued)| queued));
+        self.backlog.leaving += moved
+            .iter()
+            .map(|(_, queued)| queued.event.share.bytes())
+            .sum::<u64>();
+        self.backlog
+            .queue
+            .extend(moved.into_iter().map(|(_, queued)| queued));
         let begins = self.backlog.route == Route::Direct;
         self.backlog.route = Route::Behind;
         if begins {
@@ -251,16 +288,29 @@ impl State {
             self.lanes = Lanes::new(order);
             self.next_order = None;
         }
-        let drained = self.backlog.route == Route::Behind && !self.backlog.unloaded && !self.backlog.appending;
+        let drained =
+            self.backlog.route == Route::Behind && !self.backlog.unloaded && !self.backlog.appending;
         if !drained || !self.health.is_well() || self.next_order.is_some() || self.stopped {
             return;
         }
-        for Queued { event, token, attempts, since, other } in std::mem::take(&mut self.backlog.queue) {
+        for Queued {
+            event,
+            token,
+            attempts,
+            since,
+            other,
+        } in std::mem::take(&mut self.backlog.queue)
+        {
             self.backlog.leaving = self.backlog.leaving.saturating_sub(event.share.bytes());
             match other.map(|(member, cell)| (member, cell.get())) {
                 Some((member, Half::Pending)) => self.lanes.get_mut(member).backing = Backing::Stream(token),
                 Some((_, Half::Settled)) => next.settled.push(Settled::new(event, Some(token))),
-                _ => self.admit(Delivery { event, backing: Backing::Stream(token), attempts, since }),
+                _ => self.admit(Delivery {
+                    event,
+                    backing: Backing::Stream(token),
+                    attempts,
+                    since,
+                }),
             }
         }
         self.backlog.route = Route::Direct;

@@ -16,8 +16,8 @@ mod work;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-pub(super) use self::backlog::{Dying, Keep, Queued};
 use self::backlog::{Backlog, Route};
+pub(super) use self::backlog::{Dying, Keep, Queued};
 pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored, share_of};
 use super::delivery::{Backing, Delivery};
 use super::lanes::{Group, Lanes, Member};
@@ -154,9 +154,17 @@ pub(super) enum Change {
     /// Its backlog is drained.
     Drained,
     /// An event becomes a dead letter.
-    Died { id: String, reason: &'static str, error: String },
+    Died {
+        id: String,
+        reason: &'static str,
+        error: String,
+    },
     /// In strict mode, an event that would become a dead letter.
-    MustStop { id: String, reason: &'static str, error: String },
+    MustStop {
+        id: String,
+        reason: &'static str,
+        error: String,
+    },
 }
 
 /// What the choice of an endpoint to be spilled goes by.
@@ -273,7 +281,13 @@ impl Outbox {
         let mut state = self.lock();
         state.queued = false;
         let work = state.take(now);
-        state.next(now, Next { work, ..Next::default() })
+        state.next(
+            now,
+            Next {
+                work,
+                ..Next::default()
+            },
+        )
     }
 
     /// The alarm that was set for `at` rings: makes ready what is due, closes connections that idle.
@@ -291,7 +305,8 @@ impl Outbox {
         if state.hold_check.is_some_and(|at| at <= now) {
             state.hold_check = None;
             if state.holds_back(now) {
-                next.changes.extend(state.spill("something of it fails, and held the confirmed LSN back"));
+                next.changes
+                    .extend(state.spill("something of it fails, and held the confirmed LSN back"));
             }
         }
         state.next(now, next)
@@ -301,13 +316,21 @@ impl Outbox {
     pub(super) fn spill(&self, why: &'static str, now: Instant) -> Next {
         let mut state = self.lock();
         let changes = state.spill(why).into_iter().collect();
-        state.next(now, Next { changes, ..Next::default() })
+        state.next(
+            now,
+            Next {
+                changes,
+                ..Next::default()
+            },
+        )
     }
 
     /// What the choice of an endpoint to be spilled goes by.
     pub(super) fn load(&self, now: Instant) -> Load {
         let state = self.lock();
-        let lately = state.given.is_some_and(|at| now.duration_since(at) < Duration::from_secs(1));
+        let lately = state
+            .given
+            .is_some_and(|at| now.duration_since(at) < Duration::from_secs(1));
         Load {
             charge: state.charge,
             leaving: state.backlog.leaving(),
@@ -351,7 +374,10 @@ impl Outbox {
     /// How many deliveries are in memory only.
     pub(super) fn len_unstored(&self) -> usize {
         let state = self.lock();
-        let unstored = state.lanes.iter().filter(|delivery| matches!(delivery.backing, Backing::Stream(_)));
+        let unstored = state
+            .lanes
+            .iter()
+            .filter(|delivery| matches!(delivery.backing, Backing::Stream(_)));
         unstored.count() + state.backlog.waiting()
     }
 
@@ -522,10 +548,6 @@ impl Settled {
 
     /// Of a delivery that is done with.
     fn new(event: Arc<Event>, token: Option<SettleToken>) -> Self {
-        Self {
-            event,
-            token,
-        }
+        Self { event, token }
     }
 }
-

@@ -25,7 +25,9 @@ mod reason {
 impl Outbox {
     /// A worker is back with `answer`; it takes its next work under the same lock if `go_on`.
     pub(in crate::delivery) fn finish(&self, work: Work, answer: &Answer, go_on: bool, now: Instant) -> Next {
-        let Work { group, slot, events, .. } = work;
+        let Work {
+            group, slot, events, ..
+        } = work;
         drop(events);
         let mut state = self.lock();
         state.in_flight -= 1;
@@ -45,7 +47,9 @@ impl Outbox {
                     state.window.timed_out();
                 }
                 if let Some(wish) = retry_after {
-                    state.health.pause_until(now + (*wish).min(self.policy.retry.maximum()));
+                    state
+                        .health
+                        .pause_until(now + (*wish).min(self.policy.retry.maximum()));
                 }
                 self.failed(&mut state, group, answer, now, &mut next);
             }
@@ -65,7 +69,10 @@ impl Outbox {
         state.note_attempts(&group, answer, now);
         let (tries, overtaken, too_old) = state.standing_of(group.first(), self.policy.retention.age);
         let unwanted = !state.is_wanted(self.target.url(), group.first());
-        let decision = self.policy.retry.decide(tries, retry_after, overtaken, fastrand::f64());
+        let decision = self
+            .policy
+            .retry
+            .decide(tries, retry_after, overtaken, fastrand::f64());
         match decision {
             Decision::Again(wait) if !too_old => state.lanes.retry(group, now + wait),
             Decision::Again(_) => self.give_up(state, group, answer, reason::RETENTION, now, next),

@@ -136,11 +136,20 @@ impl Outbox {
             Stored::Appended { queued, seqs } => state.appended(queued, &seqs, now, &mut next),
             Stored::Loaded { rows, end } => state.loaded(self.target.url(), rows, end, now),
             Stored::NoRoom => state.backlog.no_room_until = Some(now + NO_ROOM),
-            Stored::Removed { seqs, bytes, dead, more } => {
+            Stored::Removed {
+                seqs,
+                bytes,
+                dead,
+                more,
+            } => {
                 let count = seqs.len() as u64;
                 state.backlog.total_rows = state.backlog.total_rows.saturating_sub(count);
                 state.backlog.total_bytes = state.backlog.total_bytes.saturating_sub(bytes);
-                let counter = if dead { &mut state.counts.dead } else { &mut state.counts.discarded };
+                let counter = if dead {
+                    &mut state.counts.dead
+                } else {
+                    &mut state.counts.discarded
+                };
                 *counter += count;
                 if more {
                     state.backlog.retain_at = Some(now);
@@ -156,7 +165,10 @@ impl Outbox {
         let mut state = self.lock();
         let backlog = &mut state.backlog;
         match work {
-            StoreWork::Bury(dying) => dying.into_iter().rev().for_each(|one| backlog.dying.push_front(one)),
+            StoreWork::Bury(dying) => dying
+                .into_iter()
+                .rev()
+                .for_each(|one| backlog.dying.push_front(one)),
             StoreWork::Clear { finished, touched } => {
                 backlog.finished.extend(finished);
                 for (seq, attempts) in touched {
@@ -165,7 +177,10 @@ impl Outbox {
             }
             StoreWork::Append(queued) => {
                 backlog.appending = false;
-                queued.into_iter().rev().for_each(|one| backlog.queue.push_front(one));
+                queued
+                    .into_iter()
+                    .rev()
+                    .for_each(|one| backlog.queue.push_front(one));
             }
             StoreWork::Load { .. } => {}
             StoreWork::Sweep { .. } => backlog.sweep_rows = true,
@@ -187,7 +202,14 @@ impl Outbox {
     }
 
     /// What was found in the store at the start.
-    pub(in crate::delivery) fn recover(&self, rows: u64, bytes: u64, mark: Option<Position>, ill: bool, now: Instant) -> Next {
+    pub(in crate::delivery) fn recover(
+        &self,
+        rows: u64,
+        bytes: u64,
+        mark: Option<Position>,
+        ill: bool,
+        now: Instant,
+    ) -> Next {
         let mut state = self.lock();
         state.backlog.mark = mark;
         state.backlog.health_recorded = ill;
@@ -305,8 +327,15 @@ impl State {
         }
         loads.then(|| {
             self.backlog.disturbed = false;
-            let rows = if self.health.is_well() { CHUNK_ROWS.max(self.settings.batch.size) } else { PROBE_ROWS };
-            StoreWork::Load { after: self.backlog.cursor, rows }
+            let rows = if self.health.is_well() {
+                CHUNK_ROWS.max(self.settings.batch.size)
+            } else {
+                PROBE_ROWS
+            };
+            StoreWork::Load {
+                after: self.backlog.cursor,
+                rows,
+            }
         })
     }
 
@@ -317,13 +346,21 @@ impl State {
             bytes += queued.event.payload.len() as u64;
             first || bytes <= BATCH_BYTES
         };
-        let count = self.backlog.queue.iter().take(BATCH_ROWS).take_while(fits).count();
+        let count = self
+            .backlog
+            .queue
+            .iter()
+            .take(BATCH_ROWS)
+            .take_while(fits)
+            .count();
         self.backlog.queue.drain(..count.max(1)).collect()
     }
 
     fn clear(&mut self, now: Instant) -> StoreWork {
         let backlog = &mut self.backlog;
-        let rest = backlog.finished.split_off(backlog.finished.len().min(2 * BATCH_ROWS));
+        let rest = backlog
+            .finished
+            .split_off(backlog.finished.len().min(2 * BATCH_ROWS));
         let finished = std::mem::replace(&mut backlog.finished, rest);
         let touched = backlog.touched.drain().collect();
         backlog.flush_at = (!backlog.finished.is_empty()).then_some(now);
@@ -336,7 +373,11 @@ impl State {
         backlog.retain_at?;
         Some(StoreWork::Retain {
             // While an operator keeps it paused or disabled, its events do not age.
-            before: self.health.is_permitted().then(|| SystemTime::now().checked_sub(retention.age)).flatten(),
+            before: self
+                .health
+                .is_permitted()
+                .then(|| SystemTime::now().checked_sub(retention.age))
+                .flatten(),
             excess_rows: backlog.total_rows.saturating_sub(retention.rows),
             excess_bytes: backlog.total_bytes.saturating_sub(retention.bytes),
             except: backlog.rows.keys().copied().collect(),
@@ -375,7 +416,9 @@ impl State {
         self.backlog.appending = false;
         self.backlog.retain_at.get_or_insert(now + RETAIN_INTERVAL);
         for (queued, seq) in queued.into_iter().zip(seqs) {
-            let Queued { event, token, other, .. } = queued;
+            let Queued {
+                event, token, other, ..
+            } = queued;
             let bytes = event.payload.len() as u64;
             self.backlog.leaving = self.backlog.leaving.saturating_sub(event.share.bytes());
             if seq.is_some() {
@@ -409,7 +452,9 @@ impl State {
             }
             let bytes = event.payload.len() as u64;
             let keep = self.backlog.keep.as_ref();
-            if event.origin == Origin::Stream && keep.is_some_and(|keep| !keep(url, &event.table, event.action)) {
+            if event.origin == Origin::Stream
+                && keep.is_some_and(|keep| !keep(url, &event.table, event.action))
+            {
                 self.counts.discarded += 1;
                 self.backlog.finish_row(seq, bytes, now);
                 continue;
@@ -431,7 +476,9 @@ impl State {
 impl Queued {
     /// Whether its other half was settled while it waited, so that nothing is to be written.
     pub(in crate::delivery) fn is_settled(&self) -> bool {
-        self.other.as_ref().is_some_and(|(_, cell)| cell.get() == Half::Settled)
+        self.other
+            .as_ref()
+            .is_some_and(|(_, cell)| cell.get() == Half::Settled)
     }
 }
 

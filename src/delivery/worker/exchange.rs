@@ -56,7 +56,10 @@ pub(in crate::delivery) fn exchange(
             let outcome = read_head(&response);
             let body = read_body(response);
             if outcome == Outcome::Delivered {
-                return Answer { outcome, text: String::new() };
+                return Answer {
+                    outcome,
+                    text: String::new(),
+                };
             }
             Answer {
                 text: outcome::error_text(&outcome, &body),

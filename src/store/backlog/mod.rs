@@ -202,7 +202,11 @@ pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<()
     )
     .bind(endpoint)
     .bind(seqs)
-    .bind(attempts().map(|one| i32::try_from(one.count).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+    .bind(
+        attempts()
+            .map(|one| i32::try_from(one.count).unwrap_or(i32::MAX))
+            .collect::<Vec<_>>(),
+    )
     .bind(attempts().map(|one| one.first_error.clone()).collect::<Vec<_>>())
     .bind(attempts().map(|one| one.last_error.clone()).collect::<Vec<_>>())
     .bind(attempts().map(|one| one.first_at.map(micros)).collect::<Vec<_>>())
@@ -222,9 +226,16 @@ const SUMS: &str = "count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes,
 /// # Errors
 /// [`StoreError::Query`]
 pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
-    let text = format!("SELECT endpoint, {SUMS} FROM pgstream.webhook_backlog GROUP BY endpoint ORDER BY endpoint");
-    let rows = sqlx::query(AssertSqlSafe(text)).fetch_all(pool).await.map_err(failed("read"))?;
-    rows.iter().map(read_totals).collect::<Result<_, _>>().map_err(failed("read"))
+    let text =
+        format!("SELECT endpoint, {SUMS} FROM pgstream.webhook_backlog GROUP BY endpoint ORDER BY endpoint");
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .fetch_all(pool)
+        .await
+        .map_err(failed("read"))?;
+    rows.iter()
+        .map(read_totals)
+        .collect::<Result<_, _>>()
+        .map_err(failed("read"))
 }
 
 /// What this endpoint has.
@@ -232,7 +243,8 @@ pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
 /// # Errors
 /// [`StoreError::Query`]
 pub async fn totals_of(pool: &PgPool, endpoint: &str) -> Result<Totals, StoreError> {
-    let text = format!("SELECT $1::text AS endpoint, {SUMS} FROM pgstream.webhook_backlog WHERE endpoint = $1");
+    let text =
+        format!("SELECT $1::text AS endpoint, {SUMS} FROM pgstream.webhook_backlog WHERE endpoint = $1");
     let row = sqlx::query(AssertSqlSafe(text))
         .bind(endpoint)
         .fetch_one(pool)
@@ -242,7 +254,10 @@ pub async fn totals_of(pool: &PgPool, endpoint: &str) -> Result<Totals, StoreErr
 }
 
 fn read_totals(row: &sqlx::postgres::PgRow) -> Result<Totals, sqlx::Error> {
-    let unsigned = |name| row.try_get::<i64, _>(name).map(|number| u64::try_from(number).unwrap_or_default());
+    let unsigned = |name| {
+        row.try_get::<i64, _>(name)
+            .map(|number| u64::try_from(number).unwrap_or_default())
+    };
     Ok(Totals {
         endpoint: row.try_get("endpoint")?,
         rows: unsigned("rows")?,
@@ -263,8 +278,12 @@ pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError>
     .fetch_all(pool)
     .await
     .map_err(failed("read the marks of"))?;
-    let marks = rows.iter().map(|row| Ok((row.try_get("endpoint")?, position(row)?)));
-    marks.collect::<Result<_, _>>().map_err(failed("read the marks of"))
+    let marks = rows
+        .iter()
+        .map(|row| Ok((row.try_get("endpoint")?, position(row)?)));
+    marks
+        .collect::<Result<_, _>>()
+        .map_err(failed("read the marks of"))
 }
 
 /// Has the oldest rows become dead letters for their age or number: of the first `limit` rows but those of `except`,
@@ -318,7 +337,8 @@ pub async fn kinds(pool: &PgPool, endpoint: &str) -> Result<Vec<Kind>, StoreErro
     .await
     .map_err(failed("read"))?;
     let kinds = rows.iter().map(|row| {
-        let root: (Option<String>, Option<String>) = (row.try_get("root_schema")?, row.try_get("root_table")?);
+        let root: (Option<String>, Option<String>) =
+            (row.try_get("root_schema")?, row.try_get("root_table")?);
         Ok(Kind {
             schema: row.try_get("schema_name")?,
             table: row.try_get("table_name")?,
