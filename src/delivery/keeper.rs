@@ -58,7 +58,8 @@ async fn serve(shared: &Arc<Shared>, outbox: &Arc<Outbox>) {
                 shared.store_health.answered(&shared.log);
                 outbox.stored(stored, Instant::now())
             }
-            Err((work, error)) => {
+            Err(undone) => {
+                let (work, error) = *undone;
                 shared.store_health.failed(&error, &shared.log);
                 shared.follow_up(outbox, outbox.not_stored(work, PAUSE, Instant::now()));
                 return;
@@ -94,7 +95,8 @@ struct Keeper<'a> {
     url: &'a Arc<str>,
 }
 
-type Done = Result<Stored, (StoreWork, StoreError)>;
+/// What was done, or what could not be done, and why.
+type Done = Result<Stored, Box<(StoreWork, StoreError)>>;
 
 impl Keeper<'_> {
     async fn perform(&self, work: StoreWork) -> Done {
@@ -331,7 +333,7 @@ fn with<G, T>(
 ) -> Done {
     match outcome {
         Ok(value) => Ok(done(given, value)),
-        Err(error) => Err((back(given), error)),
+        Err(error) => Err(Box::new((back(given), error))),
     }
 }
 

@@ -11,7 +11,7 @@
 //! Pure are [`lanes`], [`outcome`], [`retry`] and [`window`]. Only `worker` knows ureq. This room does not know where
 //! events come from: it is threads for the exchanges, a few tasks for the store, and one short lock for each endpoint.
 
-mod delivery;
+mod backing;
 mod dispatch;
 mod keeper;
 pub mod lanes;

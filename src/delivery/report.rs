@@ -55,8 +55,8 @@ impl Shared {
                     "endpoint" => %endpoint);
             }
             HealthState::Paused => {
-                info!(self.log, "endpoint is paused; its events are kept in its backlog until \
-                `pgstream endpoints resume`"; "endpoint" => %endpoint)
+                info!(self.log, "endpoint is paused; its events are kept in its backlog until `pgstream endpoints resume`";
+                    "endpoint" => %endpoint);
             }
         }
     }

@@ -6,11 +6,14 @@ use crate::delivery::{Dispatcher, Outbox};
 use crate::event::Event;
 use crate::progress::SettleToken;
 
+/// An event that an endpoint is to get.
+type Obligation = (Arc<Event>, SettleToken);
+
 /// Deliveries waiting for the flush.
 #[derive(Default)]
 pub(super) struct Batch {
     /// In the order in which the endpoints came up. Kept with their capacity from flush to flush.
-    entries: Vec<(Arc<Outbox>, Vec<(Arc<Event>, SettleToken)>)>,
+    entries: Vec<(Arc<Outbox>, Vec<Obligation>)>,
     /// By the number of the outbox, where it stands in `entries`.
     positions: Vec<Option<usize>>,
 }

@@ -32,7 +32,7 @@ pub(crate) struct Engine {
     submitted: u64,
     pub(crate) store: PgPool,
     /// Stops with the last engine on it.
-    cluster: Option<Cluster>,
+    _cluster: Option<Arc<Cluster>>,
 }
 
 impl Engine {
@@ -45,7 +45,7 @@ impl Engine {
         store::migrate(&store, MigrationSet::Store).await.unwrap();
         let engine = Self::on(store, limits, u64::MAX).await;
         Self {
-            cluster: Some(cluster),
+            _cluster: Some(Arc::new(cluster)),
             ..engine
         }
     }
@@ -64,21 +64,16 @@ impl Engine {
             budget,
             submitted: 0,
             store,
-            cluster: None,
+            _cluster: None,
         }
     }
 
-    /// An engine that takes the place of this one, as after a crash.
-    pub(crate) async fn restarted(self, limits: Limits) -> Self {
-        let Self {
-            dispatcher,
-            store,
-            cluster,
-            ..
-        } = self;
-        drop(dispatcher);
-        let engine = Self::on(store, limits, u64::MAX).await;
-        Self { cluster, ..engine }
+    /// The dead letters, each with its reason.
+    pub(crate) async fn dead_letters(&self) -> Vec<(String, String)> {
+        sqlx::query_as("SELECT webhook_id, reason FROM pgstream.webhook_dead_letters ORDER BY id")
+            .fetch_all(&self.store)
+            .await
+            .unwrap()
     }
 
     /// Ends it in order: how many exchanges were broken off, and how many deliveries are in memory only.
@@ -177,12 +172,12 @@ pub(crate) fn no_second_try() -> Limits {
 }
 
 /// Limits with this timeout of an exchange.
-pub(crate) fn with_timeout(limits: Limits, timeout: Duration) -> Limits {
+pub(crate) fn with_timeout(timeout: Duration) -> Limits {
     Limits {
         defaults: EndpointSettings {
             timeout,
-            ..limits.defaults.clone()
+            ..EndpointSettings::default()
         },
-        ..limits
+        ..limits()
     }
 }

@@ -21,7 +21,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::delivery::{Backing, Delivery, Half, RowCell};
+use super::super::backing::{Backing, Delivery, Half, RowCell};
 use super::super::lanes::{Lanes, Member};
 use super::super::model::Attempts;
 use super::{Change, Next, Settled, State};

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use self::backlog::{Backlog, Route};
 pub(super) use self::backlog::{Dying, Keep, Queued};
 pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored, share_of};
-use super::delivery::{Backing, Delivery};
+use super::backing::{Backing, Delivery};
 use super::lanes::{Group, Lanes, Member};
 use super::retry::RetryPolicy;
 use super::target::Target;

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use super::backlog::{Dying, Route};
 use super::{Change, Next, Outbox, State, Work};
-use crate::delivery::delivery::{Backing, Half};
+use crate::delivery::backing::{Backing, Half};
 use crate::delivery::lanes::{Group, Member};
 use crate::delivery::outcome::{Outcome, Reason};
 use crate::delivery::retry::Decision;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::super::delivery::{Backing, Delivery, Half};
+use super::super::backing::{Backing, Delivery, Half};
 use super::super::model::Attempts;
 use super::backlog::{Dying, Keep, Queued, Route};
 use super::{Next, Outbox, Settled, State};

@@ -1,4 +1,4 @@
-//! One event on its way to one endpoint.
+//! One event on its way to one endpoint, and what backs it: where it would come from again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
