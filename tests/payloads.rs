@@ -690,6 +690,7 @@ fn every_row_keeps_its_order_under_retries_and_delays() {
         ROWS - 1
     ));
     let program = world.start(&FAST_RETRIES);
+    world.sql.wait_until_settled();
     let receiver = moody_receiver();
     program.subscribe(&json!({"url": receiver.url("/"), "table": "t"}));
     // Several transactions, each with several changes of some rows.

@@ -13,6 +13,7 @@ mod backlog;
 mod counts;
 mod next;
 mod outcome;
+mod stored;
 mod work;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -258,9 +259,16 @@ impl Outbox {
         let lately = state
             .given
             .is_some_and(|at| now.duration_since(at) < Duration::from_secs(1));
+        let queued = state.backlog.leaving();
+        // What waits in memory to join the lanes leaves only if it is told to.
+        let (held, leaving) = if state.holds_queue() {
+            (queued, 0)
+        } else {
+            (0, queued)
+        };
         Load {
-            charge: state.charge,
-            leaving: state.backlog.leaving(),
+            charge: state.charge + held,
+            leaving,
             failing: state.health.is_failing() || state.delivered_at.is_none(),
             starving: lately && state.lanes.is_empty() && state.backlog.waiting() == 0,
         }
