@@ -189,7 +189,9 @@ fn replication_and_delivery_never_import_each_other() {
 #[test]
 fn the_store_imports_models_and_urls_only() {
     let imports = imports(&sources("src"));
-    let expected: BTreeSet<String> = ["config", "subscription::model"].map(str::to_owned).into();
+    let expected: BTreeSet<String> = ["config", "endpoint::model", "subscription::model"]
+        .map(str::to_owned)
+        .into();
     assert_eq!(imports["store"], expected);
 }
 

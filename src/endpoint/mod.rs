@@ -3,9 +3,9 @@
 //! Knows nothing of events, queues or sockets.
 
 mod health;
-mod model;
+pub mod model;
 mod registry;
 
 pub use health::{Health, HealthState, Permission, Transition};
-pub use model::{EndpointSettings, Order, Standing};
+pub use model::{Batching, EndpointOverrides, EndpointSettings, Order, Standing};
 pub use registry::Registry;

@@ -62,6 +62,17 @@ pub enum StoreError {
         /// What is wrong with it.
         source: SubscriptionError,
     },
+    /// A row of `pgstream.webhook_endpoints` holds what no endpoint can.
+    #[error(
+        "pgstream.webhook_endpoints has a row that cannot be understood (url {url:?}): {problem}; correct or delete \
+         the row"
+    )]
+    Endpoint {
+        /// The row's URL.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl StoreError {
@@ -101,9 +112,10 @@ impl StoreError {
                 MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
                 _ => return None,
             },
-            Self::ConnectTimeout { .. } | Self::OtherRelease { .. } | Self::Subscription { .. } => {
-                return None;
-            }
+            Self::ConnectTimeout { .. }
+            | Self::OtherRelease { .. }
+            | Self::Subscription { .. }
+            | Self::Endpoint { .. } => return None,
         };
         error.as_database_error()?.try_downcast_ref()
     }

@@ -7,6 +7,8 @@
 //! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to.
 //! - [`mod@migrate`]: brings a database up to date, and takes everything out of it again.
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
+//! - [`endpoints`]: the tables `pgstream.webhook_endpoints` and `pgstream.webhook_endpoint_health`, and news of what an
+//!   operator did.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -17,9 +19,12 @@
 
 pub mod blockers;
 pub mod catalog;
+mod changes;
 pub mod connect;
+pub mod endpoints;
 mod error;
 pub mod migrate;
+mod moment;
 pub mod server;
 pub mod slots;
 pub mod subscriptions;

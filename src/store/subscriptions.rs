@@ -1,9 +1,9 @@
 //! The table `pgstream.webhook_subscriptions`, and news of its changes.
 
-use sqlx::postgres::PgListener;
-use sqlx::{Executor, PgPool};
+use sqlx::PgPool;
 
 use super::StoreError;
+use super::changes::Listener;
 use crate::subscription::model::{EventTypes, Subscription};
 
 /// The channel on which the table's trigger tells that it has changed.
@@ -78,11 +78,7 @@ pub async fn delete(pool: &PgPool, url: &str, schema: &str, table: &str) -> Resu
 ///
 /// Holds one connection of the pool.
 #[derive(Debug)]
-pub struct Changes {
-    listener: PgListener,
-    /// Whether changes may have been made that nobody listened to.
-    deaf: bool,
-}
+pub struct Changes(Listener);
 
 impl Changes {
     /// Begins to listen: what is committed from now on is heard of.
@@ -90,12 +86,8 @@ impl Changes {
     /// # Errors
     /// [`StoreError::Query`]
     pub async fn listen(pool: &PgPool) -> Result<Self, StoreError> {
-        let mut listener = PgListener::connect_with(pool).await.map_err(failed())?;
-        listener.listen(CHANNEL).await.map_err(failed())?;
-        Ok(Self {
-            listener,
-            deaf: false,
-        })
+        let listener = Listener::listen(pool, CHANNEL, "listen for changed subscriptions").await?;
+        Ok(Self(listener))
     }
 
     /// Waits until the table has changed, or may have: a connection lost and made anew counts, because nothing was
@@ -104,22 +96,6 @@ impl Changes {
     /// # Errors
     /// [`StoreError::Query`] when the connection is lost and cannot be made again; call it again later.
     pub async fn changed(&mut self) -> Result<(), StoreError> {
-        if self.deaf {
-            self.listener.execute("SELECT").await.map_err(failed())?;
-            self.deaf = false;
-            return Ok(());
-        }
-        // Either a notification, or none because the connection was lost and made anew.
-        if let Err(error) = self.listener.try_recv().await {
-            self.deaf = true;
-            return Err(failed()(error));
-        }
-        // Several changes at once are one piece of news.
-        while self.listener.next_buffered().is_some() {}
-        Ok(())
+        self.0.heard().await.map(|_| ())
     }
-}
-
-fn failed() -> impl FnOnce(sqlx::Error) -> StoreError {
-    StoreError::query("listen for changed subscriptions")
 }
