@@ -9,6 +9,8 @@
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
 //! - [`endpoints`]: the tables `pgstream.webhook_endpoints` and `pgstream.webhook_endpoint_health`, and news of what an
 //!   operator did.
+//! - [`letters`]: dead letters as an operator sees them. [`relocation`]: a backlog moved to another endpoint.
+//! - [`known`]: what all tables together know of endpoints.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -17,14 +19,18 @@
 //! Imports only leaf `model` modules of other rooms. Queries are checked by the integration tests, not by sqlx's
 //! macros, which would need a database to build.
 
+mod backlog_lock;
 pub mod blockers;
 pub mod catalog;
 mod changes;
 pub mod connect;
 pub mod endpoints;
 mod error;
+pub mod known;
+pub mod letters;
 pub mod migrate;
 mod moment;
+pub mod relocation;
 pub mod server;
 pub mod slots;
 pub mod subscriptions;
