@@ -23,6 +23,7 @@ pub use secret::Secret;
 pub use slot_name::default_slot_name;
 pub use sources::{FlagValue, Sources};
 pub use value::duration as parse_duration;
+pub use value::size as parse_size;
 
 /// Everything `pgstream run` needs to know, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
