@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiError, Server};
 use crate::config::{BackoffConfig, Config, NotifierConfig};
 use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
-use crate::delivery::{Dispatcher, DispatcherError, Limits};
+use crate::delivery::{Dispatcher, DispatcherError, Limits, Retention};
+use crate::endpoint::EndpointSettings;
 use crate::event::Source;
 use crate::pipeline::{self, Parts, PipelineError, StreamIntake};
 use crate::progress::{Budget, Ledger};
@@ -29,6 +30,8 @@ use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscripti
 
 /// How long deliveries in flight may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the store may take to write what waits for it at the end.
+const STORE_GRACE: Duration = Duration::from_secs(5);
 /// The source's epoch as long as its history is unbroken.
 const FIRST_EPOCH: u32 = 1;
 
@@ -50,6 +53,12 @@ pub enum RunError {
     /// The stream cannot be started.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
+    /// Strict mode, and an event that cannot be delivered.
+    #[error(
+        "strict mode: {0}; deliver, discard or unsubscribe what it is about, or run without \
+        PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE, and start again"
+    )]
+    Strict(String),
     /// The stream ended.
     #[error(transparent)]
     Stream(#[from] StreamError<PipelineError>),
@@ -83,7 +92,14 @@ pub async fn run_with(
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);
     let serving = tokio::spawn(server.serve(state, limits, others.clone()));
-    let streamed = stream_changes(&config, catalog.clone(), subscriptions, &log, &shutdown).await;
+    let streamed = stream_changes(
+        &config,
+        [store.clone(), catalog.clone()],
+        subscriptions,
+        &log,
+        &shutdown,
+    )
+    .await;
     others.cancel();
     end(serving, refreshing, [store, catalog]).await;
     match streamed {
@@ -106,7 +122,7 @@ async fn open_databases(config: &Config) -> Result<(PgPool, PgPool), StoreError>
 
 async fn stream_changes(
     config: &Config,
-    catalog: PgPool,
+    [store, catalog]: [PgPool; 2],
     subscriptions: Subscriptions,
     log: &Logger,
     shutdown: &CancellationToken,
@@ -118,7 +134,15 @@ async fn stream_changes(
     let starting = Session::start(&config.source, &options, log, shutdown);
     let session = shutdown.run_until_cancelled(starting).await;
     let session = session.unwrap_or(Err(ReplicationError::Stopped))?;
-    let dispatcher = Arc::new(Dispatcher::start(delivery_limits(config), log.clone())?);
+    let budget = Budget::new(config.notifier.max_queue_bytes);
+    let starting = Dispatcher::start(
+        delivery_limits(config),
+        store.clone(),
+        Arc::clone(&budget),
+        log.clone(),
+    );
+    let dispatcher = Arc::new(starting.await?);
+    let sweeping = tokio::spawn(pipeline::sweep(subscriptions.clone(), Arc::clone(&dispatcher)));
     let settled = Arc::new(Notify::new());
     let mut intake = StreamIntake::new(Parts {
         source: Source {
@@ -128,34 +152,50 @@ async fn stream_changes(
         catalog,
         subscriptions,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
-        budget: Budget::new(config.notifier.max_queue_bytes),
+        budget,
         dispatcher: Arc::clone(&dispatcher),
+        store,
+        strict: config.notifier.strict_mode,
         log: log.clone(),
     });
-    let finishing = finish_deliveries(dispatcher, log.clone());
-    let confirmed = stream(session, &mut intake, &settled, shutdown, finishing, log).await?;
+    let must_stop = dispatcher.must_stop();
+    let stop = shutdown.child_token();
+    let finishing = finish_deliveries(Arc::clone(&dispatcher), log.clone());
+    let streaming = stream(session, &mut intake, &settled, &stop, finishing, log);
+    tokio::pin!(streaming);
+    let (streamed, why) = tokio::select! {
+        streamed = &mut streaming => (streamed, None),
+        why = must_stop => {
+            stop.cancel();
+            (streaming.await, Some(why))
+        }
+    };
+    sweeping.abort();
+    let confirmed = streamed?;
     info!(log, "stopped"; "confirmed" => %confirmed);
-    Ok(())
+    why.map_or(Ok(()), |why| Err(RunError::Strict(why)))
 }
 
-/// Has the dispatcher finish what is in flight. Begins when it is first polled.
+/// Has the dispatcher finish what is in flight, and the store take what waits for it. Begins when it is first polled.
 async fn finish_deliveries(dispatcher: Arc<Dispatcher>, log: Logger) {
     let (done, waiting) = oneshot::channel();
+    let exchanges = Arc::clone(&dispatcher);
     // A thread of its own instead of the runtime's: an immediate end must not wait for it.
     let finisher = thread::Builder::new()
         .name("pgstream-finish".to_owned())
         .spawn(move || {
             // Nobody listens any more when the program ends at once.
-            let _ = done.send(dispatcher.stop(GRACE));
+            let _ = done.send(exchanges.stop_exchanges(GRACE));
         });
-    let drained = match finisher {
+    let broken_off = match finisher {
         Ok(_) => waiting.await.ok(),
         Err(_) => None,
     };
-    match drained {
-        Some(drained) if drained.undelivered > 0 => {
+    let undelivered = dispatcher.stop_keeping(STORE_GRACE).await;
+    match broken_off {
+        Some(broken_off) if undelivered > 0 => {
             warn!(log, "some deliveries were not made; their changes are sent again after the next start";
-                "undelivered" => drained.undelivered, "broken_off" => drained.broken_off);
+                "undelivered" => undelivered, "broken_off" => broken_off);
         }
         Some(_) => {}
         None => warn!(log, "could not wait for the deliveries in flight"),
@@ -184,8 +224,18 @@ fn cache_mode(config: &Config) -> CacheMode {
 fn delivery_limits(config: &Config) -> Limits {
     Limits {
         workers: config.notifier.worker_count,
-        timeout: config.notifier.client_timeout,
+        defaults: EndpointSettings {
+            timeout: config.notifier.client_timeout,
+            ..EndpointSettings::default()
+        },
         retry: retry_policy(&config.notifier),
+        retention: Retention {
+            age: config.notifier.backlog.max_age,
+            bytes: config.notifier.backlog.max_bytes,
+            rows: config.notifier.backlog.max_rows.unwrap_or(u64::MAX),
+        },
+        dead_letters: config.notifier.dead_letter_retention,
+        strict: config.notifier.strict_mode,
     }
 }
 

@@ -5,116 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pgstream::delivery::retry::{Backoff, Retries, RetryPolicy};
-use pgstream::delivery::{Dispatcher, Drained, Limits, Outbox, Target};
-use pgstream::event::{Delivery, Event, KeySet, LaneKey, LaneKeys, Place, TableKey};
-use pgstream::progress::{Budget, Ledger, Transaction};
+use pgstream::delivery::Limits;
+use pgstream::event::LaneKeys;
 use pgstream_proto::Lsn;
-use slog::{Discard, Logger, o};
-use tokio::sync::Notify;
 
+use crate::support::engine::{DEADLINE, Engine, NEVER, exponential, limits, no_second_try, with_timeout};
 use crate::support::receiver::{Action, Answer, Receiver, Request};
-
-/// By when everything that is waited for has to have happened.
-const DEADLINE: Duration = Duration::from_secs(30);
-/// So long that no test could wait for it: what comes again all the same was not waiting for its next try.
-const NEVER: Duration = Duration::from_secs(3_600);
-/// The one table of these tests.
-const TABLE: TableKey = TableKey(1);
-
-/// A dispatcher, and what is settled of what it was given.
-struct Engine {
-    dispatcher: Dispatcher,
-    ledger: Ledger,
-    settled: Arc<Notify>,
-    budget: Arc<Budget>,
-    submitted: u64,
-}
-
-impl Engine {
-    fn start(limits: Limits) -> Self {
-        let settled = Arc::new(Notify::new());
-        Self {
-            dispatcher: Dispatcher::start(limits, Logger::root(Discard, o!())).unwrap(),
-            ledger: Ledger::new(Lsn::ZERO, Arc::clone(&settled)),
-            settled,
-            budget: Budget::new(u64::MAX),
-            submitted: 0,
-        }
-    }
-
-    fn outbox(&self, url: &str) -> Arc<Outbox> {
-        self.dispatcher.outbox(&Target::parse(&url.into()).unwrap())
-    }
-
-    /// Submits one change of the row `key`, as a transaction of its own.
-    fn submit(&mut self, outbox: &Arc<Outbox>, key: u64) {
-        self.submit_at(outbox, LaneKeys::Row(LaneKey(key)));
-    }
-
-    fn submit_at(&mut self, outbox: &Arc<Outbox>, keys: LaneKeys) {
-        self.submitted += 1;
-        let number = self.submitted;
-        let mut transaction = Transaction::default();
-        let token = self.ledger.token(&mut transaction);
-        let event = Event {
-            id: format!("id-{number}"),
-            lsn: Lsn::new(number),
-            place: Place {
-                table: TABLE,
-                keys,
-                key_set: Some(KeySet(1)),
-            },
-            payload: format!(r#"{{"number":{number},"keys":"{keys:?}"}}"#).into_bytes(),
-            share: self.budget.try_take(1).unwrap(),
-        };
-        self.ledger.commit(transaction, Lsn::new(number));
-        self.dispatcher.submit(
-            outbox,
-            [Delivery {
-                event: Arc::new(event),
-                token,
-                attempts: 0,
-            }],
-        );
-    }
-
-    /// Waits until everything is settled.
-    async fn wait_until_settled(&mut self) {
-        let deadline = tokio::time::Instant::now() + DEADLINE;
-        while !self.ledger.is_settled() {
-            let notified = tokio::time::timeout_at(deadline, self.settled.notified());
-            assert!(
-                notified.await.is_ok(),
-                "settled only up to {}",
-                self.ledger.confirmed()
-            );
-        }
-    }
-}
-
-fn exponential(initial: Duration, maximum: Duration) -> RetryPolicy {
-    RetryPolicy {
-        backoff: Backoff::Exponential { initial, maximum },
-        retries: Retries::AtMost(20),
-    }
-}
-
-fn limits() -> Limits {
-    Limits {
-        workers: 64,
-        timeout: Duration::from_secs(10),
-        retry: exponential(Duration::from_millis(1), Duration::from_millis(5)),
-    }
-}
-
-/// Limits under which nothing is tried again within a test, unless at once.
-fn no_second_try() -> Limits {
-    Limits {
-        retry: exponential(NEVER, NEVER),
-        ..limits()
-    }
-}
 
 fn ids(requests: &[Arc<Request>]) -> Vec<&str> {
     requests
@@ -125,10 +21,10 @@ fn ids(requests: &[Arc<Request>]) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_was_not_delivered_is_tried_again_with_the_same_id() {
-    for status in [301, 400, 401, 404, 408, 410, 413, 425, 429, 500, 503] {
+    for status in [401, 404, 408, 425, 429, 500, 503] {
         let receiver =
             Receiver::start(move |request| Action::status(if request.number < 3 { status } else { 204 }));
-        let mut engine = Engine::start(limits());
+        let mut engine = Engine::start(limits()).await;
         let outbox = engine.outbox(&receiver.url("/hook"));
         engine.submit(&outbox, 1);
         engine.wait_until_settled().await;
@@ -138,10 +34,28 @@ async fn what_was_not_delivered_is_tried_again_with_the_same_id() {
 }
 
 #[tokio::test]
+async fn what_is_refused_for_good_becomes_a_dead_letter_at_once() {
+    for status in [301, 400, 413, 415, 422] {
+        let receiver =
+            Receiver::start(move |request| Action::status(if request.number == 0 { status } else { 200 }));
+        let mut engine = Engine::start(limits()).await;
+        let outbox = engine.outbox(&receiver.url("/hook"));
+        engine.submit(&outbox, 1);
+        engine.submit(&outbox, 1);
+        engine.wait_until_settled().await;
+        assert_eq!(ids(&receiver.requests()), ["id-1", "id-2"], "{status}");
+        assert_eq!(
+            engine.dead_letters().await,
+            [("id-1".to_owned(), "refused".to_owned())]
+        );
+    }
+}
+
+#[tokio::test]
 async fn user_and_password_of_the_url_are_sent_in_a_header() {
     let receiver = Receiver::start(|_| Action::status(200));
     let url = receiver.url("/hook").replace("http://", "http://user:pass@");
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&url);
     engine.submit(&outbox, 1);
     engine.wait_until_settled().await;
@@ -158,7 +72,7 @@ async fn a_redirect_is_not_followed() {
         0 => Action::with_header(307, "location", &location),
         _ => Action::status(200),
     });
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     engine.wait_until_settled().await;
@@ -178,7 +92,7 @@ async fn a_used_connection_that_broke_is_no_failure_of_the_endpoint() {
                 }
             }
         });
-        let mut engine = Engine::start(no_second_try());
+        let mut engine = Engine::start(no_second_try()).await;
         let outbox = engine.outbox(&receiver.url("/hook"));
         engine.submit(&outbox, 1);
         engine.wait_until_settled().await;
@@ -200,20 +114,14 @@ async fn half_an_answer_on_a_used_connection_is_a_failure() {
             Action::status(200)
         }
     });
-    let mut engine = Engine::start(no_second_try());
+    let mut engine = Engine::start(no_second_try()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     engine.wait_until_settled().await;
     engine.submit(&outbox, 1);
     engine.submit(&outbox, 2);
     receiver.wait_for(|requests| requests.len() == 3, DEADLINE);
-    assert_eq!(
-        engine.dispatcher.stop(DEADLINE),
-        Drained {
-            broken_off: 0,
-            undelivered: 1
-        }
-    );
+    assert_eq!(engine.stop(DEADLINE).await, (0, 1));
     assert_eq!(receiver.requests().len(), 3);
 }
 
@@ -228,7 +136,7 @@ async fn trouble_with_the_body_of_an_answer_never_changes_its_outcome() {
             delay: Duration::ZERO,
         })
     });
-    let mut engine = Engine::start(no_second_try());
+    let mut engine = Engine::start(no_second_try()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     engine.submit(&outbox, 1);
@@ -250,10 +158,7 @@ async fn an_exchange_that_hangs_ends_with_the_timeout_and_is_tried_again() {
             Action::status(200)
         }
     });
-    let mut engine = Engine::start(Limits {
-        timeout: Duration::from_millis(200),
-        ..limits()
-    });
+    let mut engine = Engine::start(with_timeout(Duration::from_millis(200))).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     engine.wait_until_settled().await;
@@ -274,7 +179,7 @@ async fn retry_after_is_waited_for() {
         _ => Action::status(200),
     });
     let retry = exponential(Duration::from_millis(1), Duration::from_secs(30));
-    let mut engine = Engine::start(Limits { retry, ..limits() });
+    let mut engine = Engine::start(Limits { retry, ..limits() }).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     engine.wait_until_settled().await;
@@ -290,7 +195,7 @@ async fn retry_after_is_waited_for() {
 #[tokio::test]
 async fn connections_are_used_again() {
     let receiver = Receiver::start(|_| Action::status(200));
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for _ in 0..100 {
         engine.submit(&outbox, 1);
@@ -318,7 +223,7 @@ async fn rows_are_delivered_side_by_side_and_each_row_in_order() {
             Action::status(if fastrand::u8(..10) == 0 { 503 } else { 200 })
         }
     });
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for number in 0..ROWS * CHANGES {
         engine.submit(&outbox, number % ROWS);
@@ -326,7 +231,7 @@ async fn rows_are_delivered_side_by_side_and_each_row_in_order() {
     engine.wait_until_settled().await;
     let mut newest: HashMap<u64, u64> = HashMap::new();
     for request in receiver.requests() {
-        let number = request.json()["number"].as_u64().unwrap();
+        let number = request.json()["Data"]["number"].as_u64().unwrap();
         let row = (number - 1) % ROWS;
         let before = newest.insert(row, number).unwrap_or(0);
         assert!(number >= before, "row {row}: {number} after {before}");
@@ -345,7 +250,7 @@ async fn a_failing_row_holds_back_itself_only() {
             200
         })
     });
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in [1, 1, 2, 3] {
         engine.submit(&outbox, key);
@@ -363,7 +268,7 @@ async fn a_failing_row_holds_back_itself_only() {
         Lsn::ZERO,
         "nothing is confirmed past what is not delivered"
     );
-    assert_eq!(engine.dispatcher.stop(DEADLINE).undelivered, 2);
+    assert_eq!(engine.stop(DEADLINE).await.1, 2);
 }
 
 #[tokio::test]
@@ -372,9 +277,9 @@ async fn endpoints_that_hang_do_not_delay_the_others() {
     let healthy = Receiver::start(|_| Action::status(200));
     let mut engine = Engine::start(Limits {
         workers: 16,
-        timeout: Duration::from_millis(500),
-        ..limits()
-    });
+        ..with_timeout(Duration::from_millis(500))
+    })
+    .await;
     for receiver in &hanging {
         let outbox = engine.outbox(&receiver.url("/hook"));
         for key in 0..50 {
@@ -393,7 +298,7 @@ async fn endpoints_that_hang_do_not_delay_the_others() {
     healthy.wait_for(|requests| requests.len() == 500, DEADLINE);
     let taken = begun.elapsed();
     assert!(taken < Duration::from_secs(5), "{taken:?}");
-    engine.dispatcher.stop(Duration::ZERO);
+    engine.stop(Duration::ZERO).await;
 }
 
 #[tokio::test]
@@ -402,14 +307,14 @@ async fn a_change_of_the_whole_table_stands_between_what_was_before_and_what_is_
     let receiver = Receiver::start({
         let open = Arc::clone(&open);
         move |request| {
-            let number = request.json()["number"].as_u64().unwrap();
+            let number = request.json()["Data"]["number"].as_u64().unwrap();
             open.lock().unwrap().insert(number);
             std::thread::sleep(Duration::from_millis(fastrand::u64(0..10)));
             open.lock().unwrap().remove(&number);
             Action::status(200)
         }
     });
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in 0..10 {
         engine.submit(&outbox, key);
@@ -422,7 +327,7 @@ async fn a_change_of_the_whole_table_stands_between_what_was_before_and_what_is_
     let requests = receiver.requests();
     let order: Vec<u64> = requests
         .iter()
-        .map(|request| request.json()["number"].as_u64().unwrap())
+        .map(|request| request.json()["Data"]["number"].as_u64().unwrap())
         .collect();
     assert_eq!(order[10], 11, "{order:?}");
 }
@@ -430,18 +335,12 @@ async fn a_change_of_the_whole_table_stands_between_what_was_before_and_what_is_
 #[tokio::test]
 async fn the_end_waits_for_what_is_in_flight_and_starts_nothing_more() {
     let receiver = Receiver::start(|_| Action::delayed(200, Duration::from_millis(300)));
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     engine.submit(&outbox, 1);
     receiver.wait_for(|requests| requests.len() == 1, DEADLINE);
-    assert_eq!(
-        engine.dispatcher.stop(DEADLINE),
-        Drained {
-            broken_off: 0,
-            undelivered: 1
-        }
-    );
+    assert_eq!(engine.stop(DEADLINE).await, (0, 1));
     assert_eq!(engine.ledger.confirmed(), Lsn::new(1));
     assert_eq!(receiver.requests().len(), 1);
 }
@@ -449,19 +348,12 @@ async fn the_end_waits_for_what_is_in_flight_and_starts_nothing_more() {
 #[tokio::test]
 async fn the_end_breaks_off_what_takes_longer_than_the_grace() {
     let receiver = Receiver::start(|_| Action::Hang);
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     engine.submit(&outbox, 1);
     receiver.wait_for(|requests| requests.len() == 1, DEADLINE);
     let begun = Instant::now();
-    let drained = engine.dispatcher.stop(Duration::from_millis(100));
-    assert_eq!(
-        drained,
-        Drained {
-            broken_off: 1,
-            undelivered: 1
-        }
-    );
+    assert_eq!(engine.stop(Duration::from_millis(100)).await, (1, 1));
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(engine.ledger.confirmed(), Lsn::ZERO);
 }
@@ -472,7 +364,7 @@ async fn a_receiver_that_was_away_gets_everything_when_it_is_back() {
     let port = receiver.port();
     let url = receiver.url("/hook");
     drop(receiver);
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox(&url);
     for key in 0..20 {
         engine.submit(&outbox, key);
@@ -493,7 +385,7 @@ async fn an_endpoint_that_is_down_is_not_asked_for_each_of_its_rows() {
         move |_| Action::status(if down.load(Ordering::SeqCst) { 503 } else { 200 })
     });
     let retry = exponential(Duration::from_millis(20), Duration::from_millis(100));
-    let mut engine = Engine::start(Limits { retry, ..limits() });
+    let mut engine = Engine::start(Limits { retry, ..limits() }).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in 0..ROWS {
         engine.submit(&outbox, key);
@@ -522,7 +414,7 @@ async fn a_short_outage_with_many_requests_in_flight_is_followed_by_a_short_rest
     });
     // A rest as long as that many failures in a row would ask for could not be waited for.
     let retry = exponential(Duration::from_millis(20), NEVER);
-    let mut engine = Engine::start(Limits { retry, ..limits() });
+    let mut engine = Engine::start(Limits { retry, ..limits() }).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in 0..2_000 {
         engine.submit(&outbox, key);
@@ -533,16 +425,17 @@ async fn a_short_outage_with_many_requests_in_flight_is_followed_by_a_short_rest
 #[tokio::test]
 async fn rows_that_are_refused_do_not_hold_back_the_others() {
     let receiver = Receiver::start(|request| {
-        let refused = request.json()["number"].as_u64().unwrap() <= 50;
+        let refused = request.json()["Data"]["number"].as_u64().unwrap() <= 50;
         Action::status(if refused { 422 } else { 200 })
     });
-    let mut engine = Engine::start(no_second_try());
+    let mut engine = Engine::start(no_second_try()).await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in 0..150 {
         engine.submit(&outbox, key);
     }
-    receiver.wait_for(|requests| requests.len() == 150, DEADLINE);
-    assert_eq!(engine.dispatcher.stop(DEADLINE).undelivered, 50);
+    engine.wait_until_settled().await;
+    assert_eq!(receiver.requests().len(), 150);
+    assert_eq!(engine.dead_letters().await.len(), 50);
 }
 
 #[tokio::test]
@@ -556,7 +449,8 @@ async fn a_receiver_that_asks_to_be_left_alone_gets_no_other_row_meanwhile() {
         retry,
         workers: 1,
         ..limits()
-    });
+    })
+    .await;
     let outbox = engine.outbox(&receiver.url("/hook"));
     for key in 0..20 {
         engine.submit(&outbox, key);
@@ -569,8 +463,8 @@ async fn a_receiver_that_asks_to_be_left_alone_gets_no_other_row_meanwhile() {
 
 #[tokio::test]
 async fn a_host_without_an_address_is_tried_again() {
-    let mut engine = Engine::start(limits());
+    let mut engine = Engine::start(limits()).await;
     let outbox = engine.outbox("http://does-not-exist.invalid/hook");
     engine.submit(&outbox, 1);
-    assert_eq!(engine.dispatcher.stop(Duration::from_secs(5)).undelivered, 1);
+    assert_eq!(engine.stop(Duration::from_secs(5)).await.1, 1);
 }

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use pgstream::delivery::retry::{Backoff, Retries, RetryPolicy};
 use pgstream::delivery::{Dispatcher, Limits};
 use pgstream::event::Source;
 use pgstream::pipeline::{Parts, StreamIntake};
@@ -21,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::database::{self, SLOT};
+use crate::support::engine::limits;
 use crate::support::program::Program;
 use crate::support::receiver::{Action, Receiver, Request};
 use crate::support::world::{
@@ -160,17 +160,13 @@ async fn ids_read_from(
         Subscriptions::load(pool.clone(), CacheMode::OnDemand, log.clone(), stop.clone())
             .await
             .unwrap();
-    let interval = Duration::from_millis(10);
-    let retry = RetryPolicy {
-        backoff: Backoff::Constant { interval },
-        retries: Retries::AtMost(20),
-    };
     let limits = Limits {
         workers: 8,
-        timeout: DEADLINE,
-        retry,
+        ..limits()
     };
-    let dispatcher = Arc::new(Dispatcher::start(limits, log.clone()).unwrap());
+    let budget = Budget::new(1 << 20);
+    let starting = Dispatcher::start(limits, pool.clone(), Arc::clone(&budget), log.clone());
+    let dispatcher = Arc::new(starting.await.unwrap());
     let settled = Arc::new(Notify::new());
     let mut intake = StreamIntake::new(Parts {
         source: Source {
@@ -180,8 +176,10 @@ async fn ids_read_from(
         catalog: pool.clone(),
         subscriptions,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
-        budget: Budget::new(1 << 20),
+        budget,
         dispatcher: Arc::clone(&dispatcher),
+        store: pool.clone(),
+        strict: false,
         log: log.clone(),
     });
     let all_came = {
@@ -194,7 +192,10 @@ async fn ids_read_from(
             requests
         }
     };
-    let finished = async { _ = dispatcher.stop(GRACE) };
+    let finished = async {
+        dispatcher.stop_exchanges(GRACE);
+        dispatcher.stop_keeping(GRACE).await;
+    };
     let (streamed, requests) = tokio::join!(
         stream(session, &mut intake, &settled, &stop, finished, &log),
         all_came
@@ -254,7 +255,8 @@ fn a_refused_change_holds_the_confirmed_position_back() {
             Action::status(if refused { 503 } else { 200 })
         }
     });
-    let program = world.start(&FAST_RETRIES);
+    let many = [("PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_RETRIES", "1000000")];
+    let program = world.start(&[&FAST_RETRIES[..], &many].concat());
     program.subscribe(&json!({"url": receiver.url("/"), "table": "items"}));
     let mut ends = vec![world.sql.wal_end()];
     for key in 1..=2 * REFUSED {

@@ -1,4 +1,4 @@
-//! The dispatcher: from submitted deliveries to workers, and their owner.
+//! The dispatcher: from submitted deliveries to workers and keepers, and their owner.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,17 +8,24 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use slog::{Logger, debug, error, info, trace, warn};
+use slog::{Logger, debug, error, trace};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
-use super::outbox::{Change, Next, Outbox, Work};
+use super::keeper::{self, KEEPERS, StoreHealth};
+use super::outbox::{Counts, Next, Outbox, Policy, Retention, Work};
 use super::outcome::{Outcome, Reason};
+use super::pressure;
 use super::ready::{Pushed, ReadyQueue, Turn};
+use super::recovery;
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::timer::Timer;
-use super::worker::{Connections, Names, Slots, exchange};
-use crate::endpoint::{EndpointSettings, HealthState, Registry, Transition};
-use crate::event::Delivery;
+use super::worker::{Answer, Connections, Names, Slots, exchange};
+use crate::endpoint::{EndpointSettings, Registry, Standing};
+use crate::event::{Event, TableName};
+use crate::progress::{Budget, SettleToken};
+use crate::store::{PgPool, StoreError};
 
 /// How many exchanges a worker makes for one endpoint in one turn while others wait.
 const QUANTUM: usize = 16;
@@ -30,31 +37,47 @@ const OTHER_FILES: usize = 512;
 const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
 
 /// The bounds of the dispatcher.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// How many exchanges may be under way at one time.
     pub workers: usize,
-    /// How long an exchange may take up to the complete head of the response.
-    pub timeout: Duration,
-    /// When to try again.
+    /// The settings of an endpoint that nobody configured.
+    pub defaults: EndpointSettings,
+    /// When to try again, and how often.
     pub retry: RetryPolicy,
+    /// How much of one endpoint's backlog is kept.
+    pub retention: Retention,
+    /// How long dead letters are kept.
+    pub dead_letters: Duration,
+    /// Whether the stream stops instead of losing an event to the dead letters.
+    pub strict: bool,
 }
 
-/// Owns the endpoints' outboxes, the workers and the timer.
+/// Owns the endpoints' outboxes, the workers, the keepers and the timer.
 pub struct Dispatcher {
     shared: Arc<Shared>,
     timer: Mutex<Option<JoinHandle<()>>>,
+    tasks: JoinSet<()>,
 }
 
-struct Shared {
-    outboxes: Registry<Outbox>,
+pub(super) struct Shared {
+    pub(super) outboxes: Registry<Outbox>,
+    /// What was configured for an endpoint, whether it is in use or not.
+    pub(super) configured: Registry<(EndpointSettings, Standing)>,
     made: AtomicUsize,
     ready: ReadyQueue,
     timer: Timer,
     names: Arc<Names>,
     connections: Arc<Connections>,
-    limits: Limits,
-    log: Logger,
+    pub(super) limits: Limits,
+    pub(super) budget: Arc<Budget>,
+    pub(super) store: PgPool,
+    pub(super) store_health: StoreHealth,
+    keepers: mpsc::UnboundedSender<Arc<Outbox>>,
+    /// Notified whenever a keeper has finished with an outbox.
+    pub(super) kept: tokio::sync::Notify,
+    stop: watch::Sender<Option<String>>,
+    pub(super) log: Logger,
 }
 
 /// The dispatcher could not be started.
@@ -63,28 +86,35 @@ pub enum DispatcherError {
     /// The system gave no thread.
     #[error("could not start a thread of the delivery engine: {0}; check the limit of processes (ulimit -u)")]
     Thread(io::Error),
-}
-
-/// How an orderly end went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Exchanges that were broken off. Their changes are sent again after the next start.
-    pub broken_off: usize,
-    /// Deliveries that were not made. Their changes are sent again after the next start.
-    pub undelivered: usize,
+    /// The backlog cannot be read.
+    #[error("cannot take up the backlog")]
+    Store(#[from] StoreError),
 }
 
 impl Dispatcher {
-    /// Starts the timer and the first worker; more start on demand.
-    pub fn start(limits: Limits, log: Logger) -> Result<Self, DispatcherError> {
+    /// Takes up the backlog, starts the timer, the keepers and the first worker; more workers start on demand.
+    pub async fn start(
+        limits: Limits,
+        store: PgPool,
+        budget: Arc<Budget>,
+        log: Logger,
+    ) -> Result<Self, DispatcherError> {
+        let (keepers, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             outboxes: Registry::default(),
+            configured: Registry::default(),
             made: AtomicUsize::new(0),
             ready: ReadyQueue::new(limits.workers),
             timer: Timer::default(),
             names: Names::start().map_err(DispatcherError::Thread)?,
             connections: Connections::new(connections_to_keep(limits.workers)),
             limits,
+            budget,
+            store,
+            store_health: StoreHealth::default(),
+            keepers,
+            kept: tokio::sync::Notify::new(),
+            stop: watch::channel(None).0,
             log,
         });
         shared.ready.count_first_worker();
@@ -94,47 +124,84 @@ impl Dispatcher {
             .name("pgstream-timer".to_owned())
             .spawn(move || for_timer.run_timer())
             .map_err(DispatcherError::Thread)?;
+        let changes = recovery::recover(&shared).await?;
+        let mut tasks = JoinSet::new();
+        let waiting = Arc::new(keeper::Waiting::new(waiting));
+        for _ in 0..KEEPERS {
+            tasks.spawn(keeper::run(Arc::clone(&shared), Arc::clone(&waiting)));
+        }
+        tasks.spawn(pressure::run(Arc::clone(&shared)));
+        tasks.spawn(recovery::follow(Arc::clone(&shared), changes));
+        tasks.spawn(recovery::clean_dead_letters(Arc::clone(&shared)));
         Ok(Self {
             shared,
             timer: Mutex::new(Some(timer)),
+            tasks,
         })
     }
 
     /// The outbox of an endpoint. It exists from now on.
     #[must_use]
     pub fn outbox(&self, target: &Target) -> Arc<Outbox> {
-        let shared = &self.shared;
-        shared.outboxes.get_or_insert_with(target.url(), || {
-            let settings = EndpointSettings {
-                timeout: shared.limits.timeout,
-                ..EndpointSettings::default()
-            };
-            let slots = Slots::new(
-                settings.timeout,
-                Arc::clone(&shared.names),
-                Arc::clone(&shared.connections),
-            );
-            let number = shared.made.fetch_add(1, Ordering::Relaxed);
-            Outbox::new(number, target.clone(), &settings, shared.limits.retry, slots)
-        })
+        self.shared.outbox(target)
     }
 
     /// Submits deliveries to one endpoint, in their order. Never blocks on I/O.
-    pub fn submit(&self, outbox: &Arc<Outbox>, deliveries: impl IntoIterator<Item = Delivery>) {
-        let next = outbox.push(deliveries);
+    pub fn submit(
+        &self,
+        outbox: &Arc<Outbox>,
+        deliveries: impl IntoIterator<Item = (Arc<Event>, SettleToken)>,
+    ) {
+        let next = outbox.push(deliveries, Instant::now());
         self.shared.follow_up(outbox, next);
     }
 
-    /// Ends in order: lends no more work, waits until what is in flight is done, at most for `grace`, then breaks off
-    /// what is left. Blocks.
-    pub fn stop(&self, grace: Duration) -> Drained {
+    /// Discards, in memory and backlog, what `keep` does not want any more. What is in flight finishes.
+    ///
+    /// `keep` is asked with the endpoint's URL, the table and the kind of change.
+    pub fn sweep(&self, keep: impl Fn(&str, &TableName, char) -> bool + Send + Sync + 'static) {
+        let keep: super::outbox::Keep = Arc::new(keep);
+        for outbox in self.shared.outboxes.all() {
+            self.shared
+                .follow_up(&outbox, outbox.sweep(&keep, Instant::now()));
+        }
+    }
+
+    /// What has become of the deliveries to all endpoints since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let outboxes = self.shared.outboxes.all();
+        outboxes
+            .iter()
+            .fold(Counts::default(), |sum, outbox| sum + outbox.counts())
+    }
+
+    /// Resolves when the stream has to stop, since an event cannot be delivered in strict mode; says which.
+    pub fn must_stop(&self) -> impl Future<Output = String> + Send + use<> {
+        let mut stop = self.shared.stop.subscribe();
+        async move {
+            let why = stop
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|why| why.clone());
+            match why {
+                Some(why) => why,
+                // The dispatcher is gone: nothing can be asked of the stream any more.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends the exchanges: lends no more work, waits until what is in flight is done, at most for `grace`, then breaks
+    /// off what is left. Blocks. Returns how many were broken off.
+    pub fn stop_exchanges(&self, grace: Duration) -> usize {
         let shared = &self.shared;
         let outboxes = shared.outboxes.all();
         for outbox in &outboxes {
             outbox.stop();
         }
         shared.ready.close();
-        shared.timer.close();
         let mut broken_off = shared.ready.wait_for_workers(Instant::now() + grace);
         if broken_off > 0 {
             for outbox in &outboxes {
@@ -142,19 +209,88 @@ impl Dispatcher {
             }
             broken_off -= broken_off.min(shared.ready.wait_for_workers(Instant::now() + INTERRUPT_GRACE));
         }
+        broken_off
+    }
+
+    /// Ends everything else, after the exchanges: what waits for the store is still written within `grace`. What is in
+    /// memory only is left unconfirmed.
+    pub async fn stop_keeping(&self, grace: Duration) -> usize {
+        let shared = &self.shared;
+        let outboxes = shared.outboxes.all();
+        let deadline = tokio::time::Instant::now() + grace;
+        loop {
+            let kept = shared.kept.notified();
+            tokio::pin!(kept);
+            kept.as_mut().enable();
+            let busy = outboxes.iter().filter(|outbox| outbox.wants_store()).count();
+            if busy == 0 || tokio::time::timeout_at(deadline, kept).await.is_err() {
+                break;
+            }
+        }
+        shared.timer.close();
         if let Some(timer) = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // It has nothing to report: an end by panic was printed when it happened.
             let _ = timer.join();
         }
-        let undelivered = outboxes.iter().map(|outbox| outbox.len()).sum();
-        Drained {
-            broken_off,
-            undelivered,
-        }
+        outboxes.iter().map(|outbox| outbox.len_unstored()).sum()
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        // The workers end with the queue; the tasks are dropped with their set.
+        self.shared.ready.close();
+        self.shared.timer.close();
+        self.tasks.abort_all();
     }
 }
 
 impl Shared {
+    pub(super) fn outbox(&self, target: &Target) -> Arc<Outbox> {
+        self.outboxes.get_or_insert_with(target.url(), || {
+            let configured = self.configured.get(target.url());
+            let (settings, standing) = configured.map_or_else(
+                || (self.limits.defaults.clone(), Standing::Active),
+                |configured| (*configured).clone(),
+            );
+            let slots = Slots::new(
+                settings.timeout,
+                Arc::clone(&self.names),
+                Arc::clone(&self.connections),
+            );
+            let policy = Policy {
+                retry: self.limits.retry,
+                strict: self.limits.strict,
+                retention: self.limits.retention,
+            };
+            let number = self.made.fetch_add(1, Ordering::Relaxed);
+            Outbox::new(number, target.clone(), settings, standing, policy, slots)
+        })
+    }
+
+    /// Whether an endpoint has nothing in its lanes.
+    pub(super) fn is_idle(&self, url: &Arc<str>) -> bool {
+        self.outboxes
+            .get(url)
+            .is_some_and(|outbox| outbox.load(Instant::now()).charge == 0)
+    }
+
+    /// An endpoint for the log.
+    pub(super) fn shown(&self, url: &Arc<str>) -> String {
+        self.outboxes
+            .get(url)
+            .map_or_else(String::new, |outbox| outbox.target().to_string())
+    }
+
+    /// Has the stream stop.
+    pub(super) fn must_stop(&self, why: String) {
+        self.stop.send_if_modified(|stop| {
+            let first = stop.is_none();
+            stop.get_or_insert(why);
+            first
+        });
+    }
+
     fn run_timer(self: Arc<Self>) {
         while let Some((outbox, at)) = self.timer.next() {
             let next = outbox.ring(at, Instant::now());
@@ -173,37 +309,39 @@ impl Shared {
     fn serve(self: &Arc<Self>, turn: &Turn) {
         let outbox = &turn.outbox;
         let mut served = 0;
-        let mut work = self.follow_up(outbox, outbox.begin());
+        let mut work = self.follow_up(outbox, outbox.begin(Instant::now()));
         while let Some(current) = work {
-            let exchanged = || exchange(&current.slot, outbox.target(), &current.delivery.event);
+            let exchanged = || exchange(&current.slot, outbox.target(), &current.events, current.batched);
             // A receiver's bytes go through ureq and TLS there. A fault in these must not take the delivery with it.
-            let outcome = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
+            let answer = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
                 error!(self.log, "an exchange panicked; it is tried again"; "endpoint" => %outbox.target());
-                Outcome::retry(Reason::Network("the exchange panicked".to_owned()))
+                Answer::failed(Reason::Network("the exchange panicked".to_owned()))
             });
             served += 1;
-            self.log_outcome(outbox, &current, &outcome);
+            self.log_outcome(outbox, &current, &answer);
             let go_on = served % QUANTUM != 0 || !self.ready.others_wait();
-            let mut next = outbox.finish(current, &outcome, go_on, Instant::now());
-            if let Some(change) = next.change.take() {
-                self.log_change(outbox, change, &outcome);
-            }
+            let next = outbox.finish(current, &answer, go_on, Instant::now());
             work = self.follow_up(outbox, next);
         }
     }
 
     /// Does what a look at an outbox has found to be done; returns the work for the caller.
-    fn follow_up(self: &Arc<Self>, outbox: &Arc<Outbox>, next: Next) -> Option<Work> {
+    pub(super) fn follow_up(self: &Arc<Self>, outbox: &Arc<Outbox>, next: Next) -> Option<Work> {
         if next.requeue && self.ready.push(Arc::clone(outbox), next.failing) == Pushed::StartWorker {
             self.start_worker();
+        }
+        if next.keep {
+            // Refused only when the keepers have ended, and then nobody waits for the store.
+            let _ = self.keepers.send(Arc::clone(outbox));
         }
         if let Some(at) = next.alarm {
             self.timer.set(outbox, at);
         }
-        if let Some(Delivery { event, token, .. }) = next.delivered {
-            // In this order, so that what is settled holds nothing of the budget any more.
-            drop(event);
-            token.settle();
+        for change in next.changes {
+            self.report(outbox, change);
+        }
+        for settled in next.settled {
+            settled.settle();
         }
         next.work
     }
@@ -227,43 +365,14 @@ impl Shared {
             .map(drop)
     }
 
-    fn log_outcome(&self, outbox: &Outbox, work: &Work, outcome: &Outcome) {
-        let id = &work.delivery.event.id;
-        if *outcome == Outcome::Delivered {
-            trace!(self.log, "delivered"; "endpoint" => %outbox.target(), "webhook_id" => id);
+    fn log_outcome(&self, outbox: &Outbox, work: &Work, answer: &Answer) {
+        let id = work.events.first().map_or("", |event| event.id.as_str());
+        if answer.outcome == Outcome::Delivered {
+            trace!(self.log, "delivered"; "endpoint" => %outbox.target(), "webhook_id" => id,
+                "events" => work.events.len());
         } else {
             debug!(self.log, "delivery failed"; "endpoint" => %outbox.target(), "webhook_id" => id,
-                "attempt" => work.delivery.attempts + 1, "outcome" => %outcome);
-        }
-    }
-
-    fn log_transition(&self, outbox: &Outbox, transition: Transition, outcome: &Outcome) {
-        let Transition { from, to, failures } = transition;
-        match to {
-            HealthState::Failing => {
-                warn!(self.log, "endpoint is failing; its deliveries wait and are tried again";
-                    "endpoint" => %outbox.target(), "outcome" => %outcome);
-            }
-            HealthState::Outage if from != HealthState::Probing => {
-                warn!(self.log, "endpoint has an outage; it is tried with one request now and then";
-                    "endpoint" => %outbox.target(), "outcome" => %outcome, "failures" => failures);
-            }
-            HealthState::Healthy | HealthState::Draining => {
-                info!(self.log, "endpoint answers again"; "endpoint" => %outbox.target(), "failures" => failures);
-            }
-            _ => debug!(self.log, "endpoint's health has changed";
-                "endpoint" => %outbox.target(), "from" => %from, "to" => %to),
-        }
-    }
-
-    fn log_change(&self, outbox: &Outbox, change: Change, outcome: &Outcome) {
-        match change {
-            Change::Health(transition) => self.log_transition(outbox, transition, outcome),
-            Change::Held { id, attempts } => {
-                warn!(self.log, "a delivery keeps failing; it is kept, and holds back what is confirmed until it is made; \
-                    to give it up, unsubscribe its URL and restart";
-                    "endpoint" => %outbox.target(), "webhook_id" => id, "attempts" => attempts, "outcome" => %outcome);
-            }
+                "events" => work.events.len(), "outcome" => %answer.outcome);
         }
     }
 }

@@ -218,10 +218,11 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::delivery::outbox::{Policy, Retention};
     use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
     use crate::delivery::target::Target;
     use crate::delivery::worker::{Connections, Names, Slots};
-    use crate::endpoint::EndpointSettings;
+    use crate::endpoint::{EndpointSettings, Standing};
 
     fn outbox() -> Arc<Outbox> {
         let settings = EndpointSettings::default();
@@ -232,7 +233,16 @@ mod tests {
             retries: Retries::AtMost(20),
         };
         let target = Target::parse(&"http://localhost/".into()).unwrap();
-        Arc::new(Outbox::new(0, target, &settings, retry, slots))
+        let policy = Policy {
+            retry,
+            strict: false,
+            retention: Retention {
+                age: interval,
+                bytes: 0,
+                rows: 0,
+            },
+        };
+        Arc::new(Outbox::new(0, target, settings, Standing::Active, policy, slots))
     }
 
     #[test]

@@ -29,6 +29,12 @@ impl Window {
         self.size
     }
 
+    /// The endpoint's in-flight limit has changed.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+        self.size = self.size.min(self.limit);
+    }
+
     /// A request was answered: one more may be in flight, which doubles the window with each full round of answers.
     pub fn answered(&mut self) {
         self.size = (self.size + 1).min(self.limit);

@@ -7,5 +7,5 @@ pub mod model;
 mod registry;
 
 pub use health::{Health, HealthState, Permission, Transition};
-pub use model::{Batching, EndpointOverrides, EndpointSettings, Order, Standing};
+pub use model::{Batching, EndpointSettings, Order, Standing};
 pub use registry::Registry;

@@ -1,6 +1,7 @@
 //! How to talk to an endpoint.
 
-use std::time::Duration;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 /// In which order an endpoint gets its deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,6 +13,29 @@ pub enum Order {
     Serial,
     /// As fast as it goes, in any order.
     Unordered,
+}
+
+impl Order {
+    /// Its name in tables, flags and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Serial => "serial",
+            Self::Unordered => "none",
+        }
+    }
+}
+
+impl FromStr for Order {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [Self::Key, Self::Serial, Self::Unordered]
+            .into_iter()
+            .find(|order| order.as_str() == name)
+            .ok_or_else(|| format!("{name:?} is not an order: it is key, serial or none"))
+    }
 }
 
 /// What the operator, or the receiver with a 410, wants of an endpoint.
@@ -38,7 +62,7 @@ impl Standing {
     }
 }
 
-impl std::str::FromStr for Standing {
+impl FromStr for Standing {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
@@ -46,50 +70,6 @@ impl std::str::FromStr for Standing {
             .into_iter()
             .find(|standing| standing.as_str() == name)
             .ok_or_else(|| format!("{name:?} is not a standing: it is active, paused or disabled"))
-    }
-}
-
-impl Order {
-    /// Its name in tables and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Serial => "serial",
-            Self::Unordered => "none",
-        }
-    }
-}
-
-impl std::str::FromStr for Order {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::Key, Self::Serial, Self::Unordered]
-            .into_iter()
-            .find(|order| order.as_str() == name)
-            .ok_or_else(|| format!("{name:?} is not an order: it is key, serial or none"))
-    }
-}
-
-/// How events are put together into one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batching {
-    /// The most events of one request; 1 means that they are not put together.
-    pub size: usize,
-    /// How long the first event waits for others.
-    pub wait: Duration,
-    /// The most bytes of events in one request.
-    pub bytes: u64,
-}
-
-impl Default for Batching {
-    fn default() -> Self {
-        Self {
-            size: 1,
-            wait: Duration::from_millis(100),
-            bytes: 1024 * 1024,
-        }
     }
 }
 
@@ -102,22 +82,22 @@ pub struct EndpointSettings {
     pub in_flight: usize,
     /// How long an exchange may take from connecting to the complete head of the response.
     pub timeout: Duration,
-    /// How events are put together.
+    /// How many events go into one request.
     pub batch: Batching,
 }
 
-impl Default for EndpointSettings {
-    fn default() -> Self {
-        Self {
-            order: Order::Key,
-            in_flight: 64,
-            timeout: Duration::from_secs(10),
-            batch: Batching::default(),
-        }
-    }
+/// How many events go into one request, and how long they are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// At most so many; with 1 there are no batches.
+    pub size: usize,
+    /// How long the first waits for more.
+    pub wait: Duration,
+    /// At most so many bytes of payload, but for one larger event.
+    pub bytes: u64,
 }
 
-/// What is configured of one endpoint; `None` is the default.
+/// What was configured for one endpoint; the rest is as in the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointOverrides {
     /// The endpoint.
@@ -126,16 +106,50 @@ pub struct EndpointOverrides {
     pub standing: Standing,
     /// Why.
     pub reason: Option<String>,
-    /// The order of its deliveries.
+    /// See [`EndpointSettings::order`].
     pub order: Option<Order>,
-    /// How many requests may be in flight.
+    /// See [`EndpointSettings::in_flight`].
     pub in_flight: Option<usize>,
-    /// How long an exchange may take.
+    /// See [`EndpointSettings::timeout`].
     pub timeout: Option<Duration>,
-    /// The most events of one request.
+    /// See [`Batching::size`].
     pub batch_size: Option<usize>,
-    /// How long the first event of a batch waits for others.
+    /// See [`Batching::wait`].
     pub batch_wait: Option<Duration>,
-    /// The most bytes of events in one request.
+    /// See [`Batching::bytes`].
     pub batch_bytes: Option<u64>,
+    /// When it was last changed.
+    pub changed_at: SystemTime,
+}
+
+impl EndpointOverrides {
+    /// The settings that hold.
+    #[must_use]
+    pub fn settings(&self, defaults: &EndpointSettings) -> EndpointSettings {
+        EndpointSettings {
+            order: self.order.unwrap_or(defaults.order),
+            in_flight: self.in_flight.unwrap_or(defaults.in_flight),
+            timeout: self.timeout.unwrap_or(defaults.timeout),
+            batch: Batching {
+                size: self.batch_size.unwrap_or(defaults.batch.size),
+                wait: self.batch_wait.unwrap_or(defaults.batch.wait),
+                bytes: self.batch_bytes.unwrap_or(defaults.batch.bytes),
+            },
+        }
+    }
+}
+
+impl Default for EndpointSettings {
+    fn default() -> Self {
+        Self {
+            order: Order::Key,
+            in_flight: 64,
+            timeout: Duration::from_secs(10),
+            batch: Batching {
+                size: 1,
+                wait: Duration::ZERO,
+                bytes: 1024 * 1024,
+            },
+        }
+    }
 }

@@ -32,6 +32,22 @@ impl<T> Registry<T> {
         )
     }
 
+    /// The value of `url`, if it is known.
+    #[must_use]
+    pub fn get(&self, url: &str) -> Option<Arc<T>> {
+        self.by_url.get(url).map(|known| Arc::clone(&known))
+    }
+
+    /// Sets the value of `url`.
+    pub fn insert(&self, url: &Arc<str>, value: T) {
+        self.by_url.insert(Arc::clone(url), Arc::new(value));
+    }
+
+    /// Forgets the URLs that `keep` does not want.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        self.by_url.retain(|url, _| keep(url));
+    }
+
     /// All values, in no particular order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<T>> {

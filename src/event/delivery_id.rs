@@ -44,6 +44,19 @@ impl Source {
         .expect("writing to a string cannot fail");
         id
     }
+
+    /// The id of a record that could not be read, of the transaction with this commit LSN:
+    /// `<system identifier>-<epoch>-r-<commit LSN>-<position of the record>-<occurrence>`.
+    #[must_use]
+    pub fn raw_id(&self, commit_lsn: Lsn, wal_start: Lsn, occurrence: u32) -> String {
+        format!(
+            "{}-{}-r-{:X}-{:X}-{occurrence}",
+            self.system_identifier,
+            self.epoch,
+            commit_lsn.as_u64(),
+            wal_start.as_u64()
+        )
+    }
 }
 
 /// The hash of a table's name in ids: XXH3 (64 bits) of schema, a zero byte, and table.

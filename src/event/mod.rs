@@ -8,6 +8,6 @@ mod order;
 mod payload;
 
 pub use delivery_id::{Occurrences, Source, table_hash};
-pub use model::{Delivery, Event};
+pub use model::{Event, Origin, Position, TableName};
 pub use order::{KeySet, LaneKey, LaneKeys, Place, TableKey, place};
 pub use payload::{encode, encoded_len_bound};

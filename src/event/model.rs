@@ -1,4 +1,4 @@
-//! An event, and one delivery of it.
+//! An event.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pgstream_proto::Lsn;
 
 use super::order::Place;
-use crate::progress::{SettleToken, Share};
+use crate::progress::Share;
 
 /// One change, encoded once and shared by all its receivers.
 ///
@@ -14,8 +14,16 @@ use crate::progress::{SettleToken, Share};
 pub struct Event {
     /// The `webhook-id`: the same after any restart, different for every change.
     pub id: String,
-    /// The LSN of the change, for the header `x-pgstream-lsn`.
-    pub lsn: Lsn,
+    /// The table that has changed.
+    pub table: Arc<TableName>,
+    /// The kind of change, as wal2json's letter for it.
+    pub action: char,
+    /// Where it stands in the source's history.
+    pub position: Position,
+    /// How it came to be delivered.
+    pub origin: Origin,
+    /// Which run of a replay it belongs to; 0 if to none.
+    pub replay_run: i64,
     /// Where it stands in the order.
     pub place: Place,
     /// The body of the request.
@@ -24,15 +32,65 @@ pub struct Event {
     pub share: Share,
 }
 
-/// One event on its way to one endpoint.
-#[derive(Debug)]
-pub struct Delivery {
-    /// What is delivered.
-    pub event: Arc<Event>,
-    /// The obligation to settle it.
-    pub token: SettleToken,
-    /// How often it was tried.
-    pub attempts: u32,
+/// The names of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableName {
+    /// Its schema.
+    pub schema: String,
+    /// Its own name.
+    pub table: String,
+    /// Schema and name of the topmost partitioned table it belongs to, if any.
+    pub root: Option<(String, String)>,
+}
+
+/// Where a change stands in the history of its source.
+///
+/// Positions are comparable within one source only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The system identifier of the source's cluster.
+    pub source: u64,
+    /// The epoch of its history.
+    pub epoch: u32,
+    /// The commit LSN of the transaction.
+    pub commit_lsn: Lsn,
+    /// The LSN of the change.
+    pub lsn: Lsn,
+}
+
+/// How an event came to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// It was read from the stream.
+    Stream,
+    /// It is a row of a snapshot.
+    Snapshot,
+    /// An operator had a dead letter delivered again.
+    Replay,
+    /// An operator moved it here from another endpoint.
+    Move,
+}
+
+impl Position {
+    /// Whether this change comes before `other` in the history of the one source that both are of.
+    #[must_use]
+    pub fn is_before(&self, other: &Self) -> bool {
+        let order = |position: &Self| (position.epoch, position.commit_lsn, position.lsn);
+        self.source == other.source && order(self) < order(other)
+    }
+}
+
+impl Origin {
+    /// Its name where it is stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Snapshot => "snapshot",
+            Self::Replay => "replay",
+            Self::Move => "move",
+        }
+    }
 }
 
 impl fmt::Debug for Event {
@@ -40,7 +98,7 @@ impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
             .field("id", &self.id)
-            .field("lsn", &self.lsn)
+            .field("position", &self.position)
             .field("place", &self.place)
             .field("payload_len", &self.payload.len())
             .finish_non_exhaustive()

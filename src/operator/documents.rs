@@ -163,7 +163,7 @@ pub struct LetterDocument {
     /// Who should have got it; `None` where that could not be known.
     pub endpoint: Option<String>,
     /// The id of its event.
-    pub webhook_id: Option<String>,
+    pub webhook_id: String,
     /// Why it is dead.
     pub reason: String,
     /// Since when.
@@ -180,13 +180,13 @@ pub struct LetterDocument {
     /// `I`, `U`, `D` or `T`.
     pub action: Option<String>,
     /// `stream`, `snapshot`, `replay` or `move`.
-    pub origin: Option<String>,
+    pub origin: String,
     /// The number of the replay that it died in; 0 for none.
     pub replay_run: i64,
     /// The end of the transaction's commit.
-    pub commit_lsn: Option<String>,
+    pub commit_lsn: String,
     /// The change.
-    pub lsn: Option<String>,
+    pub lsn: String,
     /// The length of the payload.
     pub bytes: u64,
     /// How often it was tried.

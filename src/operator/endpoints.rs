@@ -10,7 +10,7 @@ use super::documents::{
 use crate::config::suggest::nearest;
 use crate::endpoint::model::{EndpointOverrides, Standing};
 use crate::store::backlog::{self, Totals};
-use crate::store::endpoints::{self, Health};
+use crate::store::endpoints::{self, WrittenHealth};
 use crate::store::letters::{self, LetterFilter};
 use crate::store::{PgPool, known, subscriptions};
 
@@ -136,7 +136,7 @@ pub(super) async fn check_known(pool: &PgPool, url: &str) -> Result<(), Operator
 /// What the tables say, by URL.
 struct Facts {
     settings: BTreeMap<String, EndpointOverrides>,
-    health: BTreeMap<String, Health>,
+    health: BTreeMap<String, WrittenHealth>,
     backlogs: BTreeMap<String, Totals>,
     letters: BTreeMap<String, u64>,
 }
@@ -146,7 +146,7 @@ impl Facts {
         let letters = letters::count(pool, &LetterFilter::default()).await?;
         Ok(Self {
             settings: by_url(endpoints::list(pool).await?, |set| &set.url),
-            health: by_url(endpoints::health(pool).await?, |health| &health.url),
+            health: by_url(endpoints::health(pool, None).await?, |health| &health.url),
             backlogs: by_url(backlog::totals(pool).await?, |totals| &totals.endpoint),
             letters: numbers(letters),
         })
@@ -157,10 +157,9 @@ impl Facts {
             endpoint: Some(url.to_owned()),
             ..LetterFilter::default()
         };
-        let health = endpoints::health(pool).await?.into_iter();
         Ok(Self {
             settings: by_url(endpoints::get(pool, url).await?, |set| &set.url),
-            health: by_url(health.filter(|health| health.url == url), |health| &health.url),
+            health: by_url(endpoints::health(pool, Some(url)).await?, |health| &health.url),
             backlogs: by_url([backlog::totals_of(pool, url).await?], |totals| &totals.endpoint),
             letters: numbers(letters::count(pool, &filter).await?),
         })

@@ -7,8 +7,8 @@ use super::documents::EndpointDetails;
 use super::endpoints::{check_known, details};
 use crate::config::{parse_duration, parse_size};
 use crate::endpoint::model::Order;
-use crate::store::endpoints::{Change, SettingChanges};
-use crate::store::{PgPool, endpoints};
+use crate::store::PgPool;
+use crate::store::endpoint_settings::{self, Setting, SettingChanges};
 use crate::subscription::model::validate_url;
 
 /// The most requests that one endpoint may have in flight, and the most events of one request.
@@ -52,7 +52,7 @@ pub async fn set(
     } else {
         check_known(pool, url).await?;
     }
-    endpoints::set(pool, url, changes).await?;
+    endpoint_settings::set(pool, url, &changes).await?;
     details(pool, url).await
 }
 
@@ -78,7 +78,7 @@ pub fn parse(texts: &SettingTexts) -> Result<SettingChanges, OperatorError> {
         batch_size: change("batch_size", batch_size.as_deref(), |text| {
             number(text, MAX_BATCH)
         })?,
-        batch_wait: change("batch_wait", batch_wait.as_deref(), millis)?,
+        batch_wait: change("batch_wait", batch_wait.as_deref(), wait)?,
         batch_bytes: change("batch_bytes", batch_bytes.as_deref(), parse_size)?,
     };
     if changes == SettingChanges::default() {
@@ -94,12 +94,12 @@ fn change<T>(
     field: &'static str,
     text: Option<&str>,
     parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<Change<T>, OperatorError> {
+) -> Result<Setting<T>, OperatorError> {
     match text {
-        None => Ok(Change::Keep),
-        Some(DEFAULT) => Ok(Change::Reset),
+        None => Ok(Setting::Keep),
+        Some(DEFAULT) => Ok(Setting::Reset),
         Some(text) => parse(text)
-            .map(Change::To)
+            .map(Setting::To)
             .map_err(|message| OperatorError::invalid(field, format!("{message} ({DEFAULT} sets it back)"))),
     }
 }
@@ -118,6 +118,14 @@ fn millis(text: &str) -> Result<Duration, String> {
         return Err(format!("{text:?} is shorter than 1ms"));
     }
     Ok(duration)
+}
+
+/// The same, or no wait at all.
+fn wait(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" | "0ms" => Ok(Duration::ZERO),
+        text => millis(text),
+    }
 }
 
 #[cfg(test)]
@@ -151,16 +159,18 @@ mod tests {
         assert_eq!(
             parsed.unwrap(),
             SettingChanges {
-                order: Change::To(Order::Serial),
-                in_flight: Change::To(8),
-                timeout: Change::To(Duration::from_secs(90)),
-                batch_size: Change::Reset,
-                batch_wait: Change::To(Duration::from_millis(50)),
-                batch_bytes: Change::Keep,
+                order: Setting::To(Order::Serial),
+                in_flight: Setting::To(8),
+                timeout: Setting::To(Duration::from_secs(90)),
+                batch_size: Setting::Reset,
+                batch_wait: Setting::To(Duration::from_millis(50)),
+                batch_bytes: Setting::Keep,
             }
         );
         let bytes = parse(&texts("batch_bytes", "1MiB")).unwrap().batch_bytes;
-        assert_eq!(bytes, Change::To(1 << 20));
+        assert_eq!(bytes, Setting::To(1 << 20));
+        let wait = parse(&texts("batch_wait", "0")).unwrap().batch_wait;
+        assert_eq!(wait, Setting::To(Duration::ZERO));
     }
 
     #[test]
@@ -177,6 +187,7 @@ mod tests {
             ("timeout", "0s", "longer than zero"),
             ("timeout", "25h", "24h"),
             ("batch_wait", "100us", "shorter than 1ms"),
+            ("batch_wait", "-1s", "60s"),
             ("batch_bytes", "much", "100MiB"),
             ("batch_bytes", "2TiB", "1TiB"),
         ] {

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use crate::delivery::{Dispatcher, Outbox};
-use crate::event::Delivery;
+use crate::event::Event;
+use crate::progress::SettleToken;
+
+/// An event that an endpoint is to get.
+type Obligation = (Arc<Event>, SettleToken);
 
 /// Deliveries waiting for the flush.
 #[derive(Default)]
 pub(super) struct Batch {
     /// In the order in which the endpoints came up. Kept with their capacity from flush to flush.
-    entries: Vec<(Arc<Outbox>, Vec<Delivery>)>,
+    entries: Vec<(Arc<Outbox>, Vec<Obligation>)>,
     /// By the number of the outbox, where it stands in `entries`.
     positions: Vec<Option<usize>>,
 }
@@ -19,7 +23,7 @@ const MAX_IDLE_ENTRIES: usize = 256;
 
 impl Batch {
     /// Adds a delivery for an endpoint.
-    pub(super) fn push(&mut self, outbox: &Arc<Outbox>, delivery: Delivery) {
+    pub(super) fn push(&mut self, outbox: &Arc<Outbox>, event: &Arc<Event>, token: SettleToken) {
         let number = outbox.number();
         if self.positions.len() <= number {
             self.positions.resize(number + 1, None);
@@ -28,7 +32,7 @@ impl Batch {
             self.entries.push((Arc::clone(outbox), Vec::new()));
             self.entries.len() - 1
         });
-        self.entries[position].1.push(delivery);
+        self.entries[position].1.push((Arc::clone(event), token));
     }
 
     /// Submits everything, to each endpoint at once.

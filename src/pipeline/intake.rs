@@ -10,12 +10,13 @@ use pgstream_proto::wal2json::{self, Action, Header, JsonStr, ParseError, Parser
 use slog::Logger;
 
 use super::batch::Batch;
+use super::burial::{RawLetter, bury};
 use super::catalog::partition_root;
 use super::relations::{Kind, Relation, Relations};
 use super::routes::{Receivers, Routes};
 use super::{OWN_SCHEMA, PipelineError};
 use crate::delivery::Dispatcher;
-use crate::event::{self, Delivery, Event, Occurrences, Source};
+use crate::event::{self, Event, Occurrences, Origin, Position, Source};
 use crate::progress::{Budget, Ledger, Transaction};
 use crate::replication::Intake;
 use crate::store::PgPool;
@@ -28,6 +29,9 @@ use crate::subscription::model::EventType;
 const EVENT_OVERHEAD: usize = 320;
 /// What each delivery of it takes.
 const DELIVERY_OVERHEAD: usize = 160;
+
+/// Stands for records that cannot be read where tables are told apart.
+const RAW: u64 = 0;
 
 /// The problem of a change that belongs to no transaction.
 const OUTSIDE: &str = "a change outside of a transaction";
@@ -46,6 +50,10 @@ pub struct Parts {
     pub budget: Arc<Budget>,
     /// Where deliveries go.
     pub dispatcher: Arc<Dispatcher>,
+    /// Where records that cannot be read are kept.
+    pub store: PgPool,
+    /// Whether such a record ends the stream instead.
+    pub strict: bool,
     /// Where trouble is logged.
     pub log: Logger,
 }
@@ -58,6 +66,8 @@ pub struct StreamIntake {
     ledger: Ledger,
     budget: Arc<Budget>,
     dispatcher: Arc<Dispatcher>,
+    store: PgPool,
+    strict: bool,
     log: Logger,
     parser: Parser,
     relations: Relations,
@@ -87,6 +97,9 @@ struct Parked {
 /// A question to the source's catalogs that is under way.
 type RootLookUp = Pin<Box<dyn Future<Output = PartitionRoot> + Send>>;
 
+/// The writing of a dead letter that is under way.
+type Burial = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What a record waits for.
 enum Wait {
     /// Room in the budget.
@@ -95,6 +108,8 @@ enum Wait {
     Subscriptions(Ticket),
     /// The partition root of its table.
     Root(RootLookUp),
+    /// Its own writing to the dead letters: it cannot be read.
+    Burial(Burial),
 }
 
 /// What became of a record.
@@ -114,6 +129,8 @@ impl StreamIntake {
             ledger,
             budget,
             dispatcher,
+            store,
+            strict,
             log,
         } = parts;
         Self {
@@ -124,6 +141,8 @@ impl StreamIntake {
             ledger,
             budget,
             dispatcher,
+            store,
+            strict,
             log,
             parser: Parser::new(),
             relations: Relations::default(),
@@ -136,10 +155,37 @@ impl StreamIntake {
 
     /// Takes a record in, or parks it.
     fn take(&mut self, record: XLogData) -> Result<(), PipelineError> {
-        if let Taken::Wait(wait) = self.try_take(record.wal_start, &record.payload)? {
-            self.parked = Some(Parked { record, wait });
+        match self.try_take(record.wal_start, &record.payload) {
+            Ok(Taken::Done) => {}
+            Ok(Taken::Wait(wait)) => self.parked = Some(Parked { record, wait }),
+            Err(PipelineError::Unparsable { problem, .. }) if !self.strict && self.open.is_some() => {
+                let wait = Wait::Burial(self.bury(&record, &problem));
+                self.parked = Some(Parked { record, wait });
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Keeps a record that cannot be read as it is, and goes on without it: within a transaction it can only be a change.
+    fn bury(&mut self, record: &XLogData, problem: &ParseError) -> Burial {
+        let commit_lsn = self
+            .open
+            .as_ref()
+            .map_or(record.wal_start, |open| open.commit_lsn);
+        let occurrence = self.occurrences.next(record.wal_start, RAW);
+        let letter = RawLetter {
+            webhook_id: self.source.raw_id(commit_lsn, record.wal_start, occurrence),
+            position: Position {
+                source: self.source.system_identifier,
+                epoch: self.source.epoch,
+                commit_lsn,
+                lsn: record.wal_start,
+            },
+            raw: record.payload.clone(),
+            problem: problem.to_string(),
+        };
+        Box::pin(bury(self.store.clone(), letter, self.log.clone()))
     }
 
     fn try_take(&mut self, wal_start: Lsn, payload: &Bytes) -> Result<Taken, PipelineError> {
@@ -251,7 +297,7 @@ impl StreamIntake {
             self.occurrences.next(lsn, relation.hash);
             return Ok(Taken::Done);
         }
-        self.matched(wal_start, payload, lsn, &relation, &receivers)
+        self.matched(wal_start, payload, (event, lsn), &relation, &receivers)
     }
 
     /// A table that was not seen before, or whose schema has changed since: is it a partition?
@@ -266,7 +312,7 @@ impl StreamIntake {
         &mut self,
         wal_start: Lsn,
         payload: &Bytes,
-        lsn: Lsn,
+        (kind, lsn): (EventType, Lsn),
         relation: &Relation,
         receivers: &Receivers,
     ) -> Result<Taken, PipelineError> {
@@ -291,21 +337,23 @@ impl StreamIntake {
             id: self
                 .source
                 .change_id(open.commit_lsn, lsn, relation.hash, occurrence),
-            lsn,
+            table: Arc::clone(&relation.name),
+            action: kind.letter().chars().next().unwrap_or_default(),
+            position: Position {
+                source: self.source.system_identifier,
+                epoch: self.source.epoch,
+                commit_lsn: open.commit_lsn,
+                lsn,
+            },
+            origin: Origin::Stream,
+            replay_run: 0,
             place: event::place(&record, relation.key),
             payload: event::encode(&record, lsn, bound),
             share,
         });
         for outbox in receivers.iter() {
             let token = self.ledger.token(&mut open.settling);
-            self.batch.push(
-                outbox,
-                Delivery {
-                    event: Arc::clone(&event),
-                    token,
-                    attempts: 0,
-                },
-            );
+            self.batch.push(outbox, &event, token);
         }
         Ok(Taken::Done)
     }
@@ -335,6 +383,10 @@ impl Intake for StreamIntake {
                     {
                         self.relations.insert(schema, table, root);
                     }
+                }
+                Wait::Burial(burial) => {
+                    burial.await;
+                    self.parked = None;
                 }
             }
             if let Some(parked) = self.parked.take() {

@@ -13,14 +13,17 @@
 //! `delivery`, which do not know each other.
 
 mod batch;
+mod burial;
 mod catalog;
 mod error;
 mod intake;
 mod relations;
 mod routes;
+mod sweep;
 
 pub use error::PipelineError;
 pub use intake::{Parts, StreamIntake};
+pub use sweep::sweep;
 
 /// The schema of our own tables, of which only the schema log's entries are delivered.
 const OWN_SCHEMA: &str = "pgstream";
@@ -31,6 +34,11 @@ const SCHEMA_LOG: &str = "schema_log";
 const FILTERED_TABLES: &[&str] = &[
     "table_ids",
     "webhook_subscriptions",
+    "webhook_endpoints",
+    "webhook_endpoint_health",
+    "webhook_backlog",
+    "webhook_backlog_marks",
+    "webhook_dead_letters",
     "source_migrations",
     "store_migrations",
 ];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pgstream_proto::wal2json::JsonStr;
 
 use super::{OWN_SCHEMA, SCHEMA_LOG};
-use crate::event::{TableKey, table_hash};
+use crate::event::{TableKey, TableName, table_hash};
 use crate::store::catalog::PartitionRoot;
 
 /// How many tables are remembered. Beyond that all are forgotten and looked up anew at their next sight.
@@ -17,10 +17,7 @@ const MAX_RELATIONS: usize = 20_000;
 pub(super) struct Relation {
     /// Its own number, never given to another one.
     pub(super) number: u64,
-    pub(super) schema: String,
-    pub(super) table: String,
-    /// The topmost partitioned table it belongs to, if any.
-    pub(super) root: Option<(String, String)>,
+    pub(super) name: Arc<TableName>,
     /// Stands for it in ids.
     pub(super) hash: u64,
     /// Whose rows its rows are ordered among.
@@ -89,7 +86,7 @@ impl Relations {
             PartitionRoot::Missing => self
                 .by_name
                 .get(&name)
-                .and_then(|known| known.relation.root.clone()),
+                .and_then(|known| known.relation.name.root.clone()),
         };
         let root = root.filter(|root| *root != (schema.clone(), table.clone()));
         let root_hash = root
@@ -104,9 +101,7 @@ impl Relations {
         let number = self.made;
         let relation = Relation {
             number,
-            schema,
-            table,
-            root,
+            name: Arc::new(TableName { schema, table, root }),
             hash,
             key: TableKey(root_hash),
             kind,
@@ -125,7 +120,7 @@ impl Relations {
         let of_schema = self
             .by_name
             .values_mut()
-            .filter(|known| known.relation.schema == schema);
+            .filter(|known| known.relation.name.schema == schema);
         of_schema.for_each(|known| known.stale = true);
     }
 }
@@ -163,7 +158,7 @@ mod tests {
     fn a_table_is_found_by_its_printed_name_and_known_by_its_real_one() {
         let mut relations = Relations::default();
         let relation = insert(&mut relations, "public", r#"a \"b\""#, None);
-        assert_eq!(relation.table, r#"a "b""#);
+        assert_eq!(relation.name.table, r#"a "b""#);
         assert_eq!(relation.hash, table_hash("public", r#"a "b""#));
         assert!(with_names("publica", r#" \"b\""#, |schema, table| relations
             .get(schema, table)
@@ -177,7 +172,7 @@ mod tests {
         let leaf = insert(&mut relations, "s", "leaf", Some(("s", "root")));
         assert_eq!(leaf.key, root.key);
         assert_ne!(leaf.hash, root.hash);
-        assert_eq!(root.root, None);
+        assert_eq!(root.name.root, None);
     }
 
     #[test]
@@ -203,10 +198,13 @@ mod tests {
         relations.doubt_schema("s");
         with_names("s", "leaf", |schema, table| {
             let after = relations.insert(schema, table, PartitionRoot::Missing);
-            assert_eq!((&after.root, after.key), (&before.root, before.key));
+            assert_eq!((&after.name.root, after.key), (&before.name.root, before.key));
         });
         with_names("s", "never_seen", |schema, table| {
-            assert_eq!(relations.insert(schema, table, PartitionRoot::Missing).root, None);
+            assert_eq!(
+                relations.insert(schema, table, PartitionRoot::Missing).name.root,
+                None
+            );
         });
     }
 

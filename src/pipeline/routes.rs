@@ -8,6 +8,7 @@ use slog::{Logger, error};
 
 use super::relations::Relation;
 use crate::delivery::{Dispatcher, Outbox, Target};
+use crate::event::TableName;
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
 
@@ -70,11 +71,11 @@ impl Routes {
                 .clear();
             self.memo.retain(|route, _| route.generation >= self.newest);
         }
-        let root = relation
-            .root
+        let TableName { schema, table, root } = &*relation.name;
+        let root = root
             .as_ref()
             .map(|(schema, table)| (schema.as_str(), table.as_str()));
-        let urls = set.receivers(&relation.schema, &relation.table, root, event);
+        let urls = set.receivers(schema, table, root, event);
         let receivers: Receivers = urls.into_iter().filter_map(|url| self.outbox(url)).collect();
         if self.memo.len() >= MAX_ROUTES {
             // Tables that are created, changed and dropped all day get new numbers each time.

@@ -2,21 +2,24 @@
 //!
 //! # The invariant
 //!
-//! The shares that exist add up to at most the limit, except that one share larger than the limit may exist alone.
+//! The shares that exist add up to at most the limit, except that one share larger than the limit may be taken while
+//! nothing else is in use, and that [`Budget::overdraw`] always gives one: its callers see to it that what they hold in
+//! this way is small.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Bytes that may be in flight. One task takes shares from it; anyone may give them back by dropping them.
+/// Bytes that may be in flight. Anyone may take shares, and gives them back by dropping them; one task may wait for room.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
-    /// What the taker waits for, or 0 if it does not wait.
+    /// What the task that waits for room wants, or 0 if it does not wait.
     wanted: AtomicU64,
     freed: Notify,
+    pressed: Notify,
 }
 
 /// A part of the budget, given back when dropped.
@@ -35,6 +38,7 @@ impl Budget {
             used: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             freed: Notify::new(),
+            pressed: Notify::new(),
         })
     }
 
@@ -47,15 +51,43 @@ impl Budget {
     /// Takes `bytes`, or nothing if they do not fit. More than the whole limit fits while nothing else is in use.
     #[must_use]
     pub fn try_take(self: &Arc<Self>, bytes: u64) -> Option<Share> {
-        if !self.fits(bytes) {
-            return None;
+        let take = |used: u64| self.fits(used, bytes).then(|| used.saturating_add(bytes));
+        let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        let used = taken.map_or(u64::MAX, |before| before.saturating_add(bytes));
+        if used > self.pressure_begins() {
+            self.pressed.notify_one();
         }
-        // There is one taker, so what fitted a moment ago still fits: others only give back.
+        taken.ok().map(|_| self.share(bytes))
+    }
+
+    /// Takes `bytes`, whether they fit or not: for those without whom what is in use would never become less.
+    #[must_use]
+    pub fn overdraw(self: &Arc<Self>, bytes: u64) -> Share {
         self.used.fetch_add(bytes, Ordering::SeqCst);
-        Some(Share {
-            budget: Arc::clone(self),
-            bytes,
-        })
+        self.share(bytes)
+    }
+
+    /// Whether so much is in use that some of it is to go elsewhere: more than three quarters, or somebody waits.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.used() > self.pressure_begins() || self.wanted.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether half is free, which ends the pressure.
+    #[must_use]
+    pub fn is_relieved(&self) -> bool {
+        self.used() <= self.limit / 2
+    }
+
+    /// How much has to become free until half is.
+    #[must_use]
+    pub fn excess(&self) -> u64 {
+        self.used().saturating_sub(self.limit / 2)
+    }
+
+    /// Waits until [`is_pressed`](Self::is_pressed) may have become true. One task may wait.
+    pub async fn pressed(&self) {
+        self.pressed.notified().await;
     }
 
     /// Waits until `bytes` fit and a slice of the budget beside them is free, so that a reader at the limit reads on
@@ -68,12 +100,23 @@ impl Budget {
                 self.wanted.store(0, Ordering::SeqCst);
                 return;
             }
+            self.pressed.notify_one();
             self.freed.notified().await;
         }
     }
 
-    fn fits(&self, bytes: u64) -> bool {
-        let used = self.used();
+    fn share(self: &Arc<Self>, bytes: u64) -> Share {
+        Share {
+            budget: Arc::clone(self),
+            bytes,
+        }
+    }
+
+    const fn pressure_begins(&self) -> u64 {
+        self.limit / 4 * 3
+    }
+
+    fn fits(&self, used: u64, bytes: u64) -> bool {
         used == 0 || used.saturating_add(bytes) <= self.limit
     }
 
@@ -81,6 +124,25 @@ impl Budget {
         let stride = bytes.max(self.limit / 8);
         let used = self.used();
         used == 0 || used.saturating_add(stride) <= self.limit
+    }
+}
+
+impl Share {
+    /// How many bytes it holds.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Cuts a share of at most `bytes` off this one.
+    #[must_use]
+    pub fn split_off(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            budget: Arc::clone(&self.budget),
+            bytes,
+        }
     }
 }
 
@@ -110,6 +172,30 @@ mod tests {
         let large = budget.try_take(1000).unwrap();
         assert!(budget.try_take(1).is_none());
         drop(large);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn three_quarters_are_pressure_and_half_relieves_it() {
+        let budget = Budget::new(100);
+        let mut most = budget.try_take(75).unwrap();
+        assert!(!budget.is_pressed() && budget.pressed().now_or_never().is_none());
+        let more = budget.try_take(1).unwrap();
+        assert!(budget.is_pressed() && budget.pressed().now_or_never().is_some());
+        assert!(budget.try_take(30).is_none());
+        assert!(
+            budget.pressed().now_or_never().is_some(),
+            "what did not fit presses too"
+        );
+        let part = most.split_off(26);
+        assert_eq!((part.bytes(), most.bytes(), budget.used()), (26, 49, 76));
+        drop(part);
+        assert_eq!(
+            (budget.is_pressed(), budget.is_relieved(), budget.excess()),
+            (false, true, 0)
+        );
+        drop(budget.overdraw(1000));
+        drop((most, more));
         assert_eq!(budget.used(), 0);
     }
 

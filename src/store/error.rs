@@ -33,6 +33,16 @@ pub enum StoreError {
         /// What the server or the connection said.
         source: sqlx::Error,
     },
+    /// A statement on one of our own tables failed.
+    #[error("cannot {action} {table}")]
+    Table {
+        /// What was being done, as it reads before the name of the table.
+        action: &'static str,
+        /// The table.
+        table: &'static str,
+        /// What the server or the connection said.
+        source: sqlx::Error,
+    },
     /// The migrations of one set could not be applied.
     #[error("cannot migrate the {set} objects of schema pgstream")]
     Migrate {
@@ -62,23 +72,21 @@ pub enum StoreError {
         /// What is wrong with it.
         source: SubscriptionError,
     },
-    /// A row of `pgstream.webhook_endpoints` holds what no endpoint can.
-    #[error(
-        "pgstream.webhook_endpoints has a row that cannot be understood (url {url:?}): {problem}; correct or delete \
-         the row"
-    )]
-    Endpoint {
-        /// The row's URL.
-        url: String,
-        /// What is wrong with it.
-        problem: String,
-    },
 }
 
 impl StoreError {
     /// For `map_err`: a failed statement, and what it was for.
     pub(super) fn query(action: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Query { action, source }
+    }
+
+    /// For `map_err`: a failed statement on one of our own tables.
+    pub(super) fn table(action: &'static str, table: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Table {
+            action,
+            table,
+            source,
+        }
     }
 
     /// The SQLSTATE, where the server refused.
@@ -107,15 +115,14 @@ impl StoreError {
 
     fn database_error(&self) -> Option<&PgDatabaseError> {
         let error = match self {
-            Self::Connect { source, .. } | Self::Query { source, .. } => source,
+            Self::Connect { source, .. } | Self::Query { source, .. } | Self::Table { source, .. } => source,
             Self::Migrate { source, .. } => match source {
                 MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
                 _ => return None,
             },
-            Self::ConnectTimeout { .. }
-            | Self::OtherRelease { .. }
-            | Self::Subscription { .. }
-            | Self::Endpoint { .. } => return None,
+            Self::ConnectTimeout { .. } | Self::OtherRelease { .. } | Self::Subscription { .. } => {
+                return None;
+            }
         };
         error.as_database_error()?.try_downcast_ref()
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use sqlx::PgPool;
 
 use super::StoreError;
-use super::moment::from_micros;
+use super::backlog::columns::time;
 
 /// The URLs that subscriptions, settings, backlogs and dead letters name, once each and in order. A row of settings
 /// that sets nothing names none.
@@ -75,10 +75,7 @@ pub async fn last_error(pool: &PgPool, url: &str) -> Result<Option<LastError>, S
     .fetch_optional(pool)
     .await
     .map_err(StoreError::query("look up the last error of an endpoint"))?;
-    Ok(row.map(|(text, at)| LastError {
-        text,
-        at: at.map(from_micros),
-    }))
+    Ok(row.map(|(text, at)| LastError { text, at: time(at) }))
 }
 
 /// What would be lost with the store.

@@ -6,8 +6,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Row};
 
 use super::StoreError;
+use super::backlog::columns::{micros, time};
 use super::backlog_lock::{lock, tell};
-use super::moment::{from_micros, to_micros};
 
 /// Which dead letters are meant: those that fulfil everything that is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,11 +45,11 @@ pub struct Letter {
     /// Who should have got it; `None` where that could not be known.
     pub endpoint: Option<String>,
     /// The id of its event.
-    pub webhook_id: Option<String>,
+    pub webhook_id: String,
     /// The number of the replay that it died in; 0 for none.
     pub replay_run: i64,
     /// Where the event came from.
-    pub origin: Option<String>,
+    pub origin: String,
     /// The schema of its table.
     pub schema: Option<String>,
     /// Its table.
@@ -61,9 +61,9 @@ pub struct Letter {
     /// What was done, as wal2json's letter.
     pub action: Option<String>,
     /// The end of the transaction's commit.
-    pub commit_lsn: Option<String>,
+    pub commit_lsn: String,
     /// The change itself.
-    pub lsn: Option<String>,
+    pub lsn: String,
     /// The length of the payload.
     pub bytes: u64,
     /// How often it was tried.
@@ -105,9 +105,9 @@ pub struct Replayed {
 }
 
 /// Everything of a letter but its payload.
-const COLUMNS: &str = "id, endpoint, webhook_id, coalesce(replay_run, 0)::bigint AS replay_run, origin::text,
-    schema_name, table_name, root_schema, root_table, action::text, commit_lsn::text, lsn::text,
-    octet_length(payload)::bigint AS bytes, coalesce(attempts, 0)::bigint AS attempts, first_error, last_error,
+const COLUMNS: &str = "id, endpoint, webhook_id, replay_run, origin,
+    schema_name, table_name, root_schema, root_table, action, commit_lsn::text, lsn::text,
+    bytes, attempts::bigint AS attempts, first_error, last_error,
     (extract(epoch FROM first_attempt_at) * 1000000)::bigint AS first_attempt_at,
     (extract(epoch FROM last_attempt_at) * 1000000)::bigint AS last_attempt_at,
     reason, (extract(epoch FROM died_at) * 1000000)::bigint AS died_at";
@@ -203,7 +203,7 @@ pub async fn replay(
                    RETURNING letter.*),
           put AS (INSERT INTO pgstream.webhook_backlog
                     (endpoint, webhook_id, replay_run, origin, schema_name, table_name, root_schema, root_table, action,
-                     table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload, bytes, attempts)
+                     table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload)
                   SELECT ",
     );
     query
@@ -212,7 +212,7 @@ pub async fn replay(
         .push_bind(run)
         .push(
             ", 'replay', schema_name, table_name, root_schema, root_table, action,
-                         table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload, bytes, 0
+                         table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload
                     FROM gone ORDER BY id
                       ON CONFLICT (endpoint, webhook_id, replay_run) DO NOTHING
                   RETURNING 1)
@@ -279,7 +279,7 @@ fn restrict(query: &mut QueryBuilder<Postgres>, filter: &LetterFilter) {
         query
             .push(comparison)
             .push("'epoch'::timestamptz + ")
-            .push_bind(to_micros(time))
+            .push_bind(micros(time))
             .push(" * interval '1 microsecond'");
     };
     if let Some(endpoint) = endpoint {
@@ -318,9 +318,7 @@ fn restrict(query: &mut QueryBuilder<Postgres>, filter: &LetterFilter) {
 }
 
 fn letter(row: &PgRow) -> Result<Letter, sqlx::Error> {
-    let time = |column: &str| -> Result<Option<SystemTime>, sqlx::Error> {
-        Ok(row.try_get::<Option<i64>, _>(column)?.map(from_micros))
-    };
+    let at = |column: &str| -> Result<Option<SystemTime>, sqlx::Error> { Ok(time(row.try_get(column)?)) };
     Ok(Letter {
         id: row.try_get("id")?,
         endpoint: row.try_get("endpoint")?,
@@ -338,10 +336,10 @@ fn letter(row: &PgRow) -> Result<Letter, sqlx::Error> {
         attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or_default(),
         first_error: row.try_get("first_error")?,
         last_error: row.try_get("last_error")?,
-        first_attempt_at: time("first_attempt_at")?,
-        last_attempt_at: time("last_attempt_at")?,
+        first_attempt_at: at("first_attempt_at")?,
+        last_attempt_at: at("last_attempt_at")?,
         reason: row.try_get("reason")?,
-        died_at: from_micros(row.try_get("died_at")?),
+        died_at: at("died_at")?.unwrap_or(SystemTime::UNIX_EPOCH),
     })
 }
 

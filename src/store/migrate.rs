@@ -54,7 +54,12 @@ const SOURCE: &[Step] = &[
     step!("source", 3, "0003_schema_log_triggers"),
 ];
 
-const STORE: &[Step] = &[step!("store", 1, "0001_webhook_subscriptions")];
+const STORE: &[Step] = &[
+    step!("store", 1, "0001_webhook_subscriptions"),
+    step!("store", 2, "0002_webhook_endpoints"),
+    step!("store", 3, "0003_webhook_backlog"),
+    step!("store", 4, "0004_webhook_dead_letters"),
+];
 
 impl MigrationSet {
     const ALL: [Self; 2] = [Self::Source, Self::Store];

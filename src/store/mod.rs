@@ -7,10 +7,9 @@
 //! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to.
 //! - [`mod@migrate`]: brings a database up to date, and takes everything out of it again.
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
-//! - [`endpoints`]: the tables `pgstream.webhook_endpoints` and `pgstream.webhook_endpoint_health`, and news of what an
-//!   operator did.
-//! - [`letters`]: dead letters as an operator sees them. [`relocation`]: a backlog moved to another endpoint.
-//! - [`known`]: what all tables together know of endpoints.
+//! - [`endpoints`], [`backlog`], [`dead_letters`]: how to talk to endpoints, and what they did not take.
+//! - [`endpoint_settings`], [`letters`], [`relocation`]: what an operator changes of them. [`known`]: what all tables
+//!   together know of endpoints.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -19,17 +18,19 @@
 //! Imports only leaf `model` modules of other rooms. Queries are checked by the integration tests, not by sqlx's
 //! macros, which would need a database to build.
 
+pub mod backlog;
 mod backlog_lock;
 pub mod blockers;
 pub mod catalog;
-mod changes;
 pub mod connect;
+pub mod dead_letters;
+pub mod endpoint_settings;
 pub mod endpoints;
 mod error;
 pub mod known;
 pub mod letters;
+mod listening;
 pub mod migrate;
-mod moment;
 pub mod relocation;
 pub mod server;
 pub mod slots;

@@ -60,11 +60,9 @@ pub async fn step(pool: &PgPool, from: &str, to: &str, last: i64, limit: u32) ->
                        RETURNING it.*),
               put AS (INSERT INTO pgstream.webhook_backlog
                         (endpoint, webhook_id, replay_run, origin, schema_name, table_name, root_schema, root_table,
-                         action, table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload, bytes,
-                         attempts)
+                         action, table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload)
                       SELECT $2, webhook_id, replay_run, 'move', schema_name, table_name, root_schema, root_table,
-                             action, table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload, bytes,
-                             0
+                             action, table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload
                         FROM gone ORDER BY seq
                           ON CONFLICT (endpoint, webhook_id, replay_run) DO NOTHING
                       RETURNING 1)

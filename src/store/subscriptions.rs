@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use super::StoreError;
-use super::changes::Listener;
+use super::listening::Listening;
 use crate::subscription::model::{EventTypes, Subscription};
 
 /// The channel on which the table's trigger tells that it has changed.
@@ -78,7 +78,7 @@ pub async fn delete(pool: &PgPool, url: &str, schema: &str, table: &str) -> Resu
 ///
 /// Holds one connection of the pool.
 #[derive(Debug)]
-pub struct Changes(Listener);
+pub struct Changes(Listening);
 
 impl Changes {
     /// Begins to listen: what is committed from now on is heard of.
@@ -86,8 +86,8 @@ impl Changes {
     /// # Errors
     /// [`StoreError::Query`]
     pub async fn listen(pool: &PgPool) -> Result<Self, StoreError> {
-        let listener = Listener::listen(pool, CHANNEL, "listen for changed subscriptions").await?;
-        Ok(Self(listener))
+        let listening = Listening::start(pool, CHANNEL, "listen for changed subscriptions");
+        Ok(Self(listening.await?))
     }
 
     /// Waits until the table has changed, or may have: a connection lost and made anew counts, because nothing was
@@ -96,6 +96,6 @@ impl Changes {
     /// # Errors
     /// [`StoreError::Query`] when the connection is lost and cannot be made again; call it again later.
     pub async fn changed(&mut self) -> Result<(), StoreError> {
-        self.0.heard().await.map(|_| ())
+        self.0.heard().await.map(drop)
     }
 }

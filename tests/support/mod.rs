@@ -2,6 +2,7 @@
 //! world of a test of all of them together.
 
 pub(crate) mod database;
+pub(crate) mod engine;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod world;

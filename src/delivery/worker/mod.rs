@@ -12,6 +12,6 @@ mod names;
 mod probe;
 mod slot;
 
-pub(super) use exchange::exchange;
+pub(super) use exchange::{Answer, exchange};
 pub(super) use names::Names;
 pub(super) use slot::{Connections, Slot, Slots};

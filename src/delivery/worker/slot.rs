@@ -90,6 +90,8 @@ impl Drop for Slot {
 pub(in crate::delivery) struct Slots {
     idle: Vec<(Arc<Slot>, Instant)>,
     lent: Vec<Arc<Slot>>,
+    /// Lent slots that are not to be used again.
+    outdated: Vec<Arc<Slot>>,
     timeout: Duration,
     names: Arc<Names>,
     connections: Arc<Connections>,
@@ -105,6 +107,7 @@ impl Slots {
         Self {
             idle: Vec::new(),
             lent: Vec::new(),
+            outdated: Vec::new(),
             timeout,
             names,
             connections,
@@ -126,9 +129,18 @@ impl Slots {
         if let Some(index) = self.lent.iter().position(|lent| Arc::ptr_eq(lent, &slot)) {
             self.lent.swap_remove(index);
         }
-        if !self.connections.too_many() {
+        if let Some(index) = self.outdated.iter().position(|old| Arc::ptr_eq(old, &slot)) {
+            self.outdated.swap_remove(index);
+        } else if !self.connections.too_many() {
             self.idle.push((slot, now));
         }
+    }
+
+    /// Uses this timeout from now on: slots at rest, whose agents have the old one, are closed.
+    pub(in crate::delivery) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+        self.idle.clear();
+        self.outdated = self.lent.clone();
     }
 
     /// Since when the slot that has rested longest rests.

@@ -112,6 +112,18 @@ impl Health {
         self.failures > 0
     }
 
+    /// Whether it takes what it gets, apart from a failure now and then.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        matches!(self.state, HealthState::Healthy | HealthState::Draining)
+    }
+
+    /// Whether it gets anything at all: it is neither paused nor disabled.
+    #[must_use]
+    pub fn is_permitted(&self) -> bool {
+        !self.is_stopped()
+    }
+
     /// Failures since the last success.
     #[must_use]
     pub fn consecutive_failures(&self) -> u32 {

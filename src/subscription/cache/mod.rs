@@ -137,6 +137,12 @@ impl Subscriptions {
         self.shared.current.load_full()
     }
 
+    /// Tells when another set may be in use.
+    #[must_use]
+    pub fn news(&self) -> News {
+        News(self.answered.clone())
+    }
+
     /// Asks for a set that holds every change committed before this call. Never waits; what comes of it is
     /// learnt from [`fresh`](Self::fresh).
     #[must_use]
@@ -177,6 +183,17 @@ impl Subscriptions {
             Some(error) if answer.fresh < ticket => Err(error.clone()),
             _ => Ok(self.current()),
         }
+    }
+}
+
+/// See [`Subscriptions::news`].
+#[derive(Debug)]
+pub struct News(watch::Receiver<Answered>);
+
+impl News {
+    /// Waits until the subscriptions have been read again; false when they are no longer read.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
     }
 }
 

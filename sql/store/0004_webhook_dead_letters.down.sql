@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS pgstream.webhook_dead_letters;

@@ -1,0 +1,394 @@
+//! The keepers: what is between the outboxes and the store.
+//!
+//! A keeper takes the token of an outbox that has work for the store, and does one piece after the other, as the outbox
+//! gives them out. An outbox is with one keeper at a time. The store being away is backpressure, not loss: what could not
+//! be written goes back to where it was, its LSN stays unconfirmed, and the budget fills until reading pauses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use slog::{Logger, info, warn};
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::dispatch::Shared;
+use super::model::{Attempts, Row, Written};
+use super::outbox::{CHUNK_BYTES, Keep, Loaded, Outbox, StoreWork, Stored, share_of};
+use crate::event::{Event, Origin, TableName};
+use crate::progress::{Budget, Share};
+use crate::store::backlog::{self, Touched};
+use crate::store::{PgPool, StoreError, dead_letters, endpoints};
+
+/// How many keepers there are: the pool has a connection for each, and some to spare.
+pub(super) const KEEPERS: usize = 3;
+/// How many pieces of work are done for one outbox while others wait.
+const QUANTUM: usize = 8;
+/// The pause after a failure of the store.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How many rows are removed at one time.
+const REMOVE_ROWS: usize = 500;
+
+/// The outboxes that wait for a keeper.
+pub(super) type Waiting = Mutex<UnboundedReceiver<Arc<Outbox>>>;
+
+/// Serves outboxes until the dispatcher is gone.
+pub(super) async fn run(shared: Arc<Shared>, waiting: Arc<Waiting>) {
+    loop {
+        let outbox = waiting.lock().await.recv().await;
+        let Some(outbox) = outbox else { return };
+        serve(&shared, &outbox).await;
+        shared.follow_up(&outbox, outbox.end_keeping(Instant::now()));
+        shared.kept.notify_waiters();
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, outbox: &Arc<Outbox>) {
+    for _ in 0..QUANTUM {
+        let (work, next) = outbox.store_work(Instant::now());
+        shared.follow_up(outbox, next);
+        let Some(work) = work else { return };
+        let keeper = Keeper {
+            shared,
+            url: outbox.target().url(),
+        };
+        let next = match keeper.perform(work).await {
+            Ok(stored) => {
+                shared.store_health.answered(&shared.log);
+                outbox.stored(stored, Instant::now())
+            }
+            Err(undone) => {
+                let (work, error) = *undone;
+                shared.store_health.failed(&error, &shared.log);
+                shared.follow_up(outbox, outbox.not_stored(work, PAUSE, Instant::now()));
+                return;
+            }
+        };
+        shared.follow_up(outbox, next);
+    }
+}
+
+/// Says once that the store fails, and once that it answers again.
+#[derive(Default)]
+pub(super) struct StoreHealth {
+    failing: AtomicBool,
+}
+
+impl StoreHealth {
+    fn failed(&self, error: &StoreError, log: &Logger) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            warn!(log, "the store does not take the backlog, trying again until it does; nothing is lost, and what is not \
+                written is not confirmed"; "error" => #error);
+        }
+    }
+
+    fn answered(&self, log: &Logger) {
+        if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+            info!(log, "the store takes the backlog again");
+        }
+    }
+}
+
+struct Keeper<'a> {
+    shared: &'a Arc<Shared>,
+    url: &'a Arc<str>,
+}
+
+/// What was done, or what could not be done, and why.
+type Done = Result<Stored, Box<(StoreWork, StoreError)>>;
+
+impl Keeper<'_> {
+    async fn perform(&self, work: StoreWork) -> Done {
+        match work {
+            StoreWork::Bury(dying) => {
+                let buried = self.bury(&dying).await;
+                with(buried, dying, |dying, ()| Stored::Buried(dying), StoreWork::Bury)
+            }
+            StoreWork::Clear { finished, touched } => {
+                let cleared = self.clear(&finished, &touched).await;
+                let back = |(finished, touched)| StoreWork::Clear { finished, touched };
+                with(
+                    cleared,
+                    (finished, touched),
+                    |(finished, _), ()| Stored::Cleared(finished),
+                    back,
+                )
+            }
+            StoreWork::Append(queued) => {
+                let appended = self.append(&queued).await;
+                let done = |queued, seqs| Stored::Appended { queued, seqs };
+                with(appended, queued, done, StoreWork::Append)
+            }
+            StoreWork::Load { after, rows } => {
+                let loaded = self.load(after, rows).await;
+                with(
+                    loaded,
+                    (),
+                    |(), loaded| loaded,
+                    |()| StoreWork::Load { after, rows },
+                )
+            }
+            StoreWork::Sweep { keep, except } => {
+                let swept = self.sweep(&keep, &except).await;
+                let back = |(keep, except)| StoreWork::Sweep { keep, except };
+                with(swept, (keep, except), |_, stored| stored, back)
+            }
+            StoreWork::Retain {
+                before,
+                excess_rows,
+                excess_bytes,
+                except,
+            } => {
+                let retained = self.retain(before, excess_rows, excess_bytes, &except).await;
+                let back = |except| StoreWork::Retain {
+                    before,
+                    excess_rows,
+                    excess_bytes,
+                    except,
+                };
+                with(retained, except, |_, stored| stored, back)
+            }
+            StoreWork::RecordHealth(state) => {
+                let recorded =
+                    endpoints::record_health(self.pool(), self.url, state.as_str(), SystemTime::now(), None)
+                        .await;
+                with(
+                    recorded,
+                    (),
+                    |(), ()| Stored::Recorded,
+                    |()| StoreWork::RecordHealth(state),
+                )
+            }
+            StoreWork::Disable(reason) => {
+                let standing = crate::endpoint::Standing::Disabled;
+                let disabled = endpoints::set_standing(self.pool(), self.url, standing, Some(reason)).await;
+                with(
+                    disabled,
+                    (),
+                    |(), ()| Stored::Recorded,
+                    |()| StoreWork::Disable(reason),
+                )
+            }
+        }
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.shared.store
+    }
+
+    async fn bury(&self, dying: &[super::outbox::Dying]) -> Result<(), StoreError> {
+        let none = Attempts::default();
+        let letters: Vec<(Written<'_>, &str)> = dying
+            .iter()
+            .map(|one| {
+                let delivery = one.delivery();
+                let attempts = delivery.attempts.as_deref().unwrap_or(&none);
+                (written(&delivery.event, attempts), one.reason())
+            })
+            .collect();
+        let rows: Vec<i64> = dying.iter().filter_map(|one| one.delivery().row()).collect();
+        dead_letters::bury(self.pool(), Some(self.url), &letters, &rows).await
+    }
+
+    async fn clear(&self, finished: &[i64], touched: &[(i64, Attempts)]) -> Result<(), StoreError> {
+        if !finished.is_empty() {
+            backlog::delete(self.pool(), self.url, finished).await?;
+        }
+        if !touched.is_empty() {
+            let touched: Vec<Touched> = touched
+                .iter()
+                .map(|(seq, attempts)| Touched {
+                    seq: *seq,
+                    attempts: attempts.clone(),
+                })
+                .collect();
+            backlog::touch(self.pool(), self.url, &touched).await?;
+        }
+        Ok(())
+    }
+
+    /// Says of each under which `seq` it was appended; of none where the backlog had it, or it was settled meanwhile.
+    async fn append(&self, queued: &[super::outbox::Queued]) -> Result<Vec<Option<i64>>, StoreError> {
+        let none = Attempts::default();
+        let live: Vec<_> = queued.iter().filter(|one| !one.is_settled()).collect();
+        let rows: Vec<Written<'_>> = live
+            .iter()
+            .map(|one| written(&one.event, one.attempts.as_deref().unwrap_or(&none)))
+            .collect();
+        let newest = live.iter().rev().find(|one| one.event.origin == Origin::Stream);
+        let mark = newest.map(|one| one.event.position);
+        let appended = if rows.is_empty() {
+            Vec::new()
+        } else {
+            backlog::append(self.pool(), self.url, &rows, mark.as_ref()).await?
+        };
+        let seqs: HashMap<(&str, i64), i64> = appended
+            .iter()
+            .map(|row| ((row.webhook_id.as_str(), row.replay_run), row.seq))
+            .collect();
+        let seq_of = |event: &Event| seqs.get(&(event.id.as_str(), event.replay_run)).copied();
+        Ok(queued.iter().map(|one| seq_of(&one.event)).collect())
+    }
+
+    async fn load(&self, after: i64, rows: usize) -> Result<Stored, StoreError> {
+        let budget = &self.shared.budget;
+        // Room for a chunk, or for one row alone: without it, an endpoint could wait for room for ever.
+        let (mut share, rows) = match budget.try_take(CHUNK_BYTES) {
+            Some(share) => (share, rows),
+            None if self.shared.is_idle(self.url) => (budget.overdraw(0), 1),
+            None => return Ok(Stored::NoRoom),
+        };
+        let chunk = backlog::load(self.pool(), self.url, after, rows, CHUNK_BYTES).await?;
+        let rows = chunk
+            .rows
+            .into_iter()
+            .map(|row| loaded(row, &mut share, budget))
+            .collect();
+        Ok(Stored::Loaded { rows, end: chunk.end })
+    }
+
+    async fn sweep(&self, keep: &Keep, except: &[i64]) -> Result<Stored, StoreError> {
+        let (mut seqs, mut bytes) = (Vec::new(), 0);
+        for kind in backlog::kinds(self.pool(), self.url).await? {
+            let table = TableName {
+                schema: kind.schema.clone(),
+                table: kind.table.clone(),
+                root: kind.root.clone(),
+            };
+            if keep(self.url, &table, kind.action) {
+                continue;
+            }
+            loop {
+                let gone = backlog::discard_kind(self.pool(), self.url, &kind, REMOVE_ROWS, except).await?;
+                let more = gone.seqs.len() == REMOVE_ROWS;
+                seqs.extend(gone.seqs);
+                bytes += gone.bytes;
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(Stored::Removed {
+            seqs,
+            bytes,
+            dead: false,
+            more: false,
+        })
+    }
+
+    async fn retain(
+        &self,
+        before: Option<SystemTime>,
+        excess_rows: u64,
+        excess_bytes: u64,
+        except: &[i64],
+    ) -> Result<Stored, StoreError> {
+        let nothing = Stored::Recorded;
+        let too_old = match before {
+            Some(before) => {
+                let oldest = backlog::totals_of(self.pool(), self.url).await?.oldest;
+                oldest.is_some_and(|oldest| oldest < before)
+            }
+            None => false,
+        };
+        let too_many = excess_rows > 0 || excess_bytes > 0;
+        if !too_old && !too_many {
+            return Ok(nothing);
+        }
+        if self.shared.limits.strict {
+            self.shared.must_stop(format!(
+                "the backlog of an endpoint is beyond its bounds: {}",
+                self.shared.shown(self.url)
+            ));
+            return Ok(nothing);
+        }
+        let limit = if too_many && excess_bytes == 0 {
+            usize::try_from(excess_rows)
+                .unwrap_or(REMOVE_ROWS)
+                .min(REMOVE_ROWS)
+        } else {
+            REMOVE_ROWS
+        };
+        let before = before.filter(|_| !too_many);
+        let buried = backlog::bury_oldest(self.pool(), self.url, limit, before, except).await?;
+        let count = buried.seqs.len();
+        warn!(self.shared.log, "the backlog of an endpoint was beyond its bounds; the oldest events became dead letters";
+            "endpoint" => self.shared.shown(self.url), "events" => count);
+        Ok(Stored::Removed {
+            seqs: buried.seqs,
+            bytes: buried.bytes,
+            dead: true,
+            more: count > 0,
+        })
+    }
+}
+
+/// What was done with what was given, or what was given and why it could not be done.
+fn with<G, T>(
+    outcome: Result<T, StoreError>,
+    given: G,
+    done: impl FnOnce(G, T) -> Stored,
+    back: impl FnOnce(G) -> StoreWork,
+) -> Done {
+    match outcome {
+        Ok(value) => Ok(done(given, value)),
+        Err(error) => Err(Box::new((back(given), error))),
+    }
+}
+
+fn written<'a>(event: &'a Event, attempts: &'a Attempts) -> Written<'a> {
+    Written {
+        webhook_id: &event.id,
+        replay_run: event.replay_run,
+        origin: event.origin,
+        schema: &event.table.schema,
+        table: &event.table.table,
+        root: event
+            .table
+            .root
+            .as_ref()
+            .map(|(schema, table)| (schema.as_str(), table.as_str())),
+        action: event.action,
+        place: event.place.into(),
+        position: event.position,
+        payload: &event.payload,
+        attempts,
+    }
+}
+
+fn loaded(row: Row, share: &mut Share, budget: &Arc<Budget>) -> Loaded {
+    let bytes = row.payload.len() as u64;
+    let mut own = share_of(share, bytes);
+    if own.bytes() < bytes {
+        // One row larger than a chunk.
+        own = budget.overdraw(bytes);
+    }
+    let Row {
+        seq,
+        webhook_id,
+        replay_run,
+        origin,
+        schema,
+        table,
+        root,
+        action,
+        place,
+        position,
+        payload,
+        attempts,
+        ..
+    } = row;
+    let event = Event {
+        id: webhook_id,
+        table: Arc::new(TableName { schema, table, root }),
+        action,
+        position,
+        origin,
+        replay_run,
+        place: place.into(),
+        payload,
+        share: own,
+    };
+    Loaded { seq, event, attempts }
+}

@@ -1,0 +1,553 @@
+//! The outbox of one endpoint: its lanes, its window, its connection slots and its route, behind one short lock.
+//!
+//! # The invariant
+//!
+//! Whenever the lock is free: if a delivery is ready and the window is not full, the outbox has a token in the ready
+//! queue, or whoever changed that is about to put it there ([`Next::requeue`]); or the endpoint is left alone, as its
+//! [`Health`] says, and its alarm is set. So no delivery is ever ready without a worker on its way to it. In the same
+//! way, if there is work for the store, a keeper is at it or on its way ([`Next::keep`]), or the alarm is set.
+//!
+//! What keeps a delivery from being lost at any time is its backing; see the documentation of `backlog`.
+
+mod backlog;
+mod outcome;
+mod work;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use self::backlog::{Backlog, Route};
+pub(super) use self::backlog::{Dying, Keep, Queued};
+pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored, share_of};
+use super::backing::{Backing, Delivery};
+use super::lanes::{Group, Lanes, Member};
+use super::retry::RetryPolicy;
+use super::target::Target;
+use super::window::Window;
+use super::worker::{Slot, Slots};
+use crate::endpoint::{EndpointSettings, Health, HealthState, Order, Permission, Standing, Transition};
+use crate::event::Event;
+use crate::progress::SettleToken;
+
+/// A connection that was not used for this long is closed.
+const IDLE_SLOT: Duration = Duration::from_secs(15);
+/// How long a delivery may hold the confirmed LSN back while something of its endpoint fails. Then the endpoint is
+/// spilled.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// What one endpoint has to get.
+pub struct Outbox {
+    /// A small number of its own, for tables by outbox.
+    number: usize,
+    target: Target,
+    policy: Policy,
+    state: Mutex<State>,
+}
+
+/// What holds for all endpoints.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    pub(super) retry: RetryPolicy,
+    /// Whether the stream stops instead of losing an event to the dead letters.
+    pub(super) strict: bool,
+    pub(super) retention: Retention,
+}
+
+/// How much of one endpoint's backlog is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Since the first attempt of an event or its writing to the backlog.
+    pub age: Duration,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: u64,
+}
+
+struct State {
+    settings: EndpointSettings,
+    lanes: Lanes<Delivery>,
+    /// An order that is to be used once what was queued in the present one is gone.
+    next_order: Option<Order>,
+    window: Window,
+    slots: Slots,
+    /// Exchanges under way.
+    in_flight: usize,
+    /// Whether its token is in the ready queue.
+    queued: bool,
+    health: Health,
+    backlog: Backlog,
+    /// When the timer will look at this outbox.
+    alarm: Option<Instant>,
+    /// When what holds the confirmed LSN back is looked at again.
+    hold_check: Option<Instant>,
+    /// Since when a batch that is not full yet waits for more.
+    batch_since: Option<Instant>,
+    /// Bytes of the deliveries in the lanes.
+    charge: u64,
+    /// When it was last given anything.
+    given: Option<Instant>,
+    /// When a delivery was last made.
+    delivered_at: Option<SystemTime>,
+    counts: Counts,
+    stopped: bool,
+}
+
+/// What has become of an endpoint's deliveries since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Delivered.
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Moved to the dead letters.
+    pub dead: u64,
+    /// Discarded, since nobody is subscribed to them any more.
+    pub discarded: u64,
+    /// Written to the backlog.
+    pub appended: u64,
+}
+
+/// Some deliveries, lent to a worker together with a connection slot.
+pub(super) struct Work {
+    group: Group,
+    /// What is to be sent, in order.
+    pub(super) events: Vec<Arc<Event>>,
+    pub(super) slot: Arc<Slot>,
+    /// Whether the endpoint gets batches, and so this as one.
+    pub(super) batched: bool,
+}
+
+/// What is to be done after a look at an outbox.
+#[derive(Default)]
+#[must_use]
+pub(super) struct Next {
+    /// The work to do now.
+    pub(super) work: Option<Work>,
+    /// Put the token into the ready queue, where a failing endpoint is treated as such.
+    pub(super) requeue: bool,
+    /// Whether the last outcome was a failure.
+    pub(super) failing: bool,
+    /// Have a keeper come.
+    pub(super) keep: bool,
+    /// When the timer has to look at the outbox.
+    pub(super) alarm: Option<Instant>,
+    /// What an operator has to hear of.
+    pub(super) changes: Vec<Change>,
+    /// Deliveries that are settled.
+    pub(super) settled: Vec<Settled>,
+}
+
+/// A delivery that is settled: its event goes first, so that what is settled holds nothing of the budget any more.
+pub(super) struct Settled {
+    pub(super) event: Arc<Event>,
+    pub(super) token: Option<SettleToken>,
+}
+
+/// What an operator has to hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// How the endpoint does.
+    Health(Transition),
+    /// Its deliveries go to the backlog from now on.
+    Spilled(&'static str),
+    /// Its backlog is drained.
+    Drained,
+    /// An event becomes a dead letter.
+    Died {
+        id: String,
+        reason: &'static str,
+        error: String,
+    },
+    /// In strict mode, an event that would become a dead letter.
+    MustStop {
+        id: String,
+        reason: &'static str,
+        error: String,
+    },
+}
+
+/// What the choice of an endpoint to be spilled goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Bytes that a spill would move.
+    pub(super) charge: u64,
+    /// Bytes on their way to the backlog.
+    pub(super) leaving: u64,
+    /// Whether its last outcome was not a success.
+    pub(super) failing: bool,
+    /// Whether it was given something in the last second and has dealt with all of it.
+    pub(super) starving: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(
+        number: usize,
+        target: Target,
+        settings: EndpointSettings,
+        standing: Standing,
+        policy: Policy,
+        slots: Slots,
+    ) -> Self {
+        let mut state = State {
+            lanes: Lanes::new(settings.order),
+            next_order: None,
+            window: Window::new(settings.in_flight),
+            slots,
+            settings,
+            in_flight: 0,
+            queued: false,
+            health: Health::new(Instant::now()),
+            backlog: Backlog::default(),
+            alarm: None,
+            hold_check: None,
+            batch_since: None,
+            charge: 0,
+            given: None,
+            delivered_at: None,
+            counts: Counts::default(),
+            stopped: false,
+        };
+        if standing != Standing::Active {
+            state.health.set_standing(standing, Instant::now());
+            state.backlog.route = Route::Behind;
+        }
+        Self {
+            number,
+            target,
+            policy,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// A small number of its own: outboxes are numbered from 0 in the order of their making.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Where its requests go.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How many deliveries in memory are not settled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let state = self.lock();
+        state.lanes.len() + state.backlog.waiting()
+    }
+
+    /// Whether every delivery in memory is settled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What has become of its deliveries since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn health(&self) -> HealthState {
+        self.lock().health.state()
+    }
+
+    /// Appends deliveries of the stream, in their order.
+    pub(super) fn push(
+        &self,
+        deliveries: impl IntoIterator<Item = (Arc<Event>, SettleToken)>,
+        now: Instant,
+    ) -> Next {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        state.given = Some(now);
+        for (event, token) in deliveries {
+            if state.backlog.has_had(&event.position) {
+                next.settled.push(Settled::new(event, Some(token)));
+                continue;
+            }
+            state.give(Delivery::of_stream(event, token, now));
+        }
+        state.next(now, next)
+    }
+
+    /// A worker begins its turn: takes the token's right and the first work.
+    pub(super) fn begin(&self, now: Instant) -> Next {
+        let mut state = self.lock();
+        state.queued = false;
+        let work = state.take(now);
+        state.next(
+            now,
+            Next {
+                work,
+                ..Next::default()
+            },
+        )
+    }
+
+    /// The alarm that was set for `at` rings: makes ready what is due, closes connections that idle.
+    pub(super) fn ring(&self, at: Instant, now: Instant) -> Next {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        if state.alarm != Some(at) {
+            // An earlier alarm was set after this one, has rung, and has set what was still wanted.
+            return next;
+        }
+        state.alarm = None;
+        next.changes.extend(state.advance_health(now));
+        state.lanes.advance(now);
+        state.slots.close_idle_since(now.checked_sub(IDLE_SLOT));
+        if state.hold_check.is_some_and(|at| at <= now) {
+            state.hold_check = None;
+            if state.holds_back(now) {
+                next.changes
+                    .extend(state.spill("something of it fails, and held the confirmed LSN back"));
+            }
+        }
+        state.next(now, next)
+    }
+
+    /// Moves what waits in memory to the backlog.
+    pub(super) fn spill(&self, why: &'static str, now: Instant) -> Next {
+        let mut state = self.lock();
+        let changes = state.spill(why).into_iter().collect();
+        state.next(
+            now,
+            Next {
+                changes,
+                ..Next::default()
+            },
+        )
+    }
+
+    /// What the choice of an endpoint to be spilled goes by.
+    pub(super) fn load(&self, now: Instant) -> Load {
+        let state = self.lock();
+        let lately = state
+            .given
+            .is_some_and(|at| now.duration_since(at) < Duration::from_secs(1));
+        Load {
+            charge: state.charge,
+            leaving: state.backlog.leaving(),
+            failing: state.health.is_failing() || state.delivered_at.is_none(),
+            starving: lately && state.lanes.is_empty() && state.backlog.waiting() == 0,
+        }
+    }
+
+    /// Uses these settings from now on.
+    pub(super) fn configure(&self, settings: EndpointSettings, standing: Standing, now: Instant) -> Next {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        if settings.timeout != state.settings.timeout {
+            state.slots.set_timeout(settings.timeout);
+        }
+        if settings.in_flight != state.settings.in_flight {
+            state.window.set_limit(settings.in_flight);
+        }
+        if settings.order != state.lanes.order() {
+            state.next_order = Some(settings.order);
+            // What is queued was queued in the other order: it comes again from the backlog.
+            next.changes.extend(state.spill("its order was changed"));
+        } else {
+            state.next_order = None;
+        }
+        state.settings = settings;
+        if let Some(transition) = state.health.set_standing(standing, now) {
+            next.changes.push(state.changed(transition));
+            if standing != Standing::Active {
+                next.changes.extend(state.spill("it is paused or disabled"));
+            }
+        }
+        state.next(now, next)
+    }
+
+    /// Whether something is still to be written to the store.
+    pub(super) fn wants_store(&self) -> bool {
+        self.lock().backlog.has_unwritten()
+    }
+
+    /// How many deliveries are in memory only.
+    pub(super) fn len_unstored(&self) -> usize {
+        let state = self.lock();
+        let unstored = state
+            .lanes
+            .iter()
+            .filter(|delivery| matches!(delivery.backing, Backing::Stream(_)));
+        unstored.count() + state.backlog.waiting()
+    }
+
+    /// Lends no work any more.
+    pub(super) fn stop(&self) {
+        self.lock().stopped = true;
+    }
+
+    /// Breaks off the exchanges that are under way.
+    pub(super) fn interrupt(&self) {
+        self.lock().slots.interrupt();
+    }
+
+    /// Discards what is not in flight and what `keep` does not want any more; rows of the backlog follow.
+    pub(super) fn sweep(&self, keep: &Keep, now: Instant) -> Next {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        state.sweep(self.target.url(), keep, now, &mut next.settled);
+        state.next(now, next)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A poisoned outbox would wedge its endpoint for good; its lanes are consistent between their own calls.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Puts a delivery where it belongs: into the lanes, or behind the backlog.
+    fn give(&mut self, delivery: Delivery) {
+        match self.backlog.route {
+            Route::Direct => self.admit(delivery),
+            Route::Behind => self.backlog.enqueue(delivery),
+        }
+    }
+
+    /// Puts a delivery into its lanes.
+    fn admit(&mut self, delivery: Delivery) {
+        self.charge += delivery.charge();
+        let place = delivery.event.place;
+        self.lanes.push(delivery, place);
+    }
+
+    /// Lends the next work, if there is any and the window has room.
+    fn take(&mut self, now: Instant) -> Option<Work> {
+        if !self.has_work(now) {
+            return None;
+        }
+        let batch = self.settings.batch;
+        let (mut room, mut bytes) = (batch.size.saturating_sub(1), batch.bytes);
+        let group = self.lanes.take(|delivery| {
+            let fits = room > 0 && delivery.event.payload.len() as u64 <= bytes;
+            if fits {
+                room -= 1;
+                bytes -= delivery.event.payload.len() as u64;
+            }
+            fits
+        })?;
+        self.batch_since = None;
+        self.in_flight += 1;
+        self.health.lent();
+        let event = |member: Member| Arc::clone(&self.lanes.get(member).event);
+        Some(Work {
+            events: group.sending().map(event).collect(),
+            group,
+            slot: self.slots.lend(),
+            batched: batch.size > 1,
+        })
+    }
+
+    fn has_work(&mut self, now: Instant) -> bool {
+        let permitted = match self.health.permission(self.in_flight) {
+            Permission::Free => self.in_flight < self.window.size(),
+            Permission::OneProbe => true,
+            Permission::Not => false,
+        };
+        permitted && !self.stopped && self.lanes.has_ready() && self.batch_is_due(now).is_none()
+    }
+
+    /// When a batch that waits for more is sent as it is; nothing if it need not wait.
+    fn batch_is_due(&mut self, now: Instant) -> Option<Instant> {
+        let batch = self.settings.batch;
+        if batch.size <= 1 || batch.wait.is_zero() || self.lanes.ready_len() >= batch.size {
+            return None;
+        }
+        if !self.lanes.has_ready() {
+            self.batch_since = None;
+            return None;
+        }
+        let due = *self.batch_since.get_or_insert(now) + batch.wait;
+        (due > now).then_some(due)
+    }
+
+    fn advance_health(&mut self, now: Instant) -> Option<Change> {
+        let transition = self.health.advance(now)?;
+        Some(self.changed(transition))
+    }
+
+    /// A transition of the health, to be logged and recorded.
+    fn changed(&mut self, transition: Transition) -> Change {
+        self.backlog.record_health(transition.to);
+        Change::Health(transition)
+    }
+
+    /// Whether a delivery of the stream waits for longer than [`HOLD`] at an endpoint of which something fails.
+    fn holds_back(&self, now: Instant) -> bool {
+        let success = self
+            .delivered_at
+            .and_then(|at| at.elapsed().ok())
+            .is_some_and(|ago| ago < HOLD);
+        if success && self.lanes.delayed() == 0 {
+            return false;
+        }
+        let held = |delivery: &Delivery| {
+            matches!(delivery.backing, Backing::Stream(_)) && now.duration_since(delivery.since) >= HOLD
+        };
+        self.lanes.iter().any(held)
+    }
+
+    /// Keeps the invariant: says whether the token is to be queued, a keeper to come, and the alarm to be set.
+    fn next(&mut self, now: Instant, mut next: Next) -> Next {
+        self.join_if_drained(now, &mut next);
+        next.requeue = !self.queued && self.has_work(now);
+        self.queued |= next.requeue;
+        next.failing = self.health.is_failing();
+        next.keep = self.wants_keeper(now);
+        if self.hold_check.is_none() && self.backlog.route == Route::Direct && !self.lanes.is_empty() {
+            self.hold_check = Some(now + HOLD);
+        }
+        let next_try = self.health.left_alone_until().or_else(|| self.lanes.next_due());
+        let due = [
+            next_try,
+            self.slots.idle_since().map(|since| since + IDLE_SLOT),
+            self.hold_check,
+            self.batch_is_due(now),
+            self.backlog.due(),
+        ];
+        let wanted = due.into_iter().flatten().min();
+        let alarm = wanted.filter(|wanted| self.alarm.is_none_or(|set| *wanted < set));
+        self.alarm = alarm.or(self.alarm);
+        next.alarm = alarm;
+        next
+    }
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            delivered: self.delivered + other.delivered,
+            failed: self.failed + other.failed,
+            dead: self.dead + other.dead,
+            discarded: self.discarded + other.discarded,
+            appended: self.appended + other.appended,
+        }
+    }
+}
+
+impl Settled {
+    /// Gives the event's share of the budget back, and says that it is settled.
+    pub(super) fn settle(self) {
+        drop(self.event);
+        if let Some(token) = self.token {
+            token.settle();
+        }
+    }
+
+    /// Of a delivery that is done with.
+    fn new(event: Arc<Event>, token: Option<SettleToken>) -> Self {
+        Self { event, token }
+    }
+}

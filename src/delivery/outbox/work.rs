@@ -1,0 +1,500 @@
+//! What an outbox has the store do, one piece at a time, and what follows from it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::super::backing::{Backing, Delivery, Half};
+use super::super::model::Attempts;
+use super::backlog::{Dying, Keep, Queued, Route};
+use super::{Next, Outbox, Settled, State};
+use crate::endpoint::HealthState;
+use crate::event::{Event, Origin, Position};
+use crate::progress::Share;
+
+/// How many rows are written or deleted at one time.
+const BATCH_ROWS: usize = 500;
+/// How many bytes of payload are written at one time, but for one larger event.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// How many rows are loaded at one time.
+const CHUNK_ROWS: usize = 512;
+/// How many bytes of payload are, but for one larger row.
+pub(in crate::delivery) const CHUNK_BYTES: u64 = 1024 * 1024;
+/// With fewer deliveries in the lanes, the next chunk is loaded.
+const LOW_WATER: usize = 256;
+/// How many rows are loaded for an endpoint that does not work: the heads of lanes to be tried in turn.
+const PROBE_ROWS: usize = 32;
+/// When room for a chunk is looked for again.
+const NO_ROOM: Duration = Duration::from_millis(50);
+/// How often the bounds of a backlog are looked at.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(30);
+
+/// One piece of work for the store.
+pub(in crate::delivery) enum StoreWork {
+    /// Write dead letters, and delete the rows they come from.
+    Bury(Vec<Dying>),
+    /// Delete rows that are done with, and write down what was tried.
+    Clear {
+        /// Rows to be deleted.
+        finished: Vec<i64>,
+        /// Attempts to be written down.
+        touched: Vec<(i64, Attempts)>,
+    },
+    /// Append to the backlog.
+    Append(Vec<Queued>),
+    /// Read from the backlog.
+    Load {
+        /// Rows behind this `seq`.
+        after: i64,
+        /// So many.
+        rows: usize,
+    },
+    /// Discard rows that nobody is subscribed to.
+    Sweep {
+        /// What somebody is.
+        keep: Keep,
+        /// Rows that are in memory.
+        except: Vec<i64>,
+    },
+    /// See that the backlog is within its bounds.
+    Retain {
+        /// What was first tried or written before this is too old.
+        before: Option<SystemTime>,
+        /// So many rows are too many.
+        excess_rows: u64,
+        /// So many bytes are too many.
+        excess_bytes: u64,
+        /// Rows that are in memory.
+        except: Vec<i64>,
+    },
+    /// Write down how the endpoint does.
+    RecordHealth(HealthState),
+    /// Write down that it is disabled.
+    Disable(&'static str),
+}
+
+/// A row as it comes back from the backlog.
+pub(in crate::delivery) struct Loaded {
+    pub(in crate::delivery) seq: i64,
+    pub(in crate::delivery) event: Event,
+    pub(in crate::delivery) attempts: Attempts,
+}
+
+/// What the store has done.
+pub(in crate::delivery) enum Stored {
+    /// The dead letters are written.
+    Buried(Vec<Dying>),
+    /// The rows are deleted.
+    Cleared(Vec<i64>),
+    /// These were appended; `seqs` says under which `seq`, or that the backlog had them before.
+    Appended {
+        /// What was given.
+        queued: Vec<Queued>,
+        /// For each of it.
+        seqs: Vec<Option<i64>>,
+    },
+    /// These were read.
+    Loaded {
+        /// In the order of their `seq`.
+        rows: Vec<Loaded>,
+        /// Whether nothing was behind them.
+        end: bool,
+    },
+    /// There was no room for what would have been read.
+    NoRoom,
+    /// These rows are gone without having been delivered.
+    Removed {
+        /// Their `seq`s.
+        seqs: Vec<i64>,
+        /// Their bytes.
+        bytes: u64,
+        /// Whether they became dead letters.
+        dead: bool,
+        /// Whether there may be more to remove.
+        more: bool,
+    },
+    /// Something was written down.
+    Recorded,
+}
+
+impl Outbox {
+    /// The next piece of work for the store. A keeper asks, which has the outbox to itself.
+    pub(in crate::delivery) fn store_work(&self, now: Instant) -> (Option<StoreWork>, Next) {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        state.join_if_drained(now, &mut next);
+        let work = state.pick(now, self.policy.retention);
+        (work, state.next(now, next))
+    }
+
+    /// The store has done its work.
+    pub(in crate::delivery) fn stored(&self, stored: Stored, now: Instant) -> Next {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        match stored {
+            Stored::Buried(dying) => state.buried(dying, now, &mut next),
+            Stored::Cleared(finished) => state.cleared(&finished),
+            Stored::Appended { queued, seqs } => state.appended(queued, &seqs, now, &mut next),
+            Stored::Loaded { rows, end } => state.loaded(self.target.url(), rows, end, now),
+            Stored::NoRoom => state.backlog.no_room_until = Some(now + NO_ROOM),
+            Stored::Removed {
+                seqs,
+                bytes,
+                dead,
+                more,
+            } => {
+                let count = seqs.len() as u64;
+                state.backlog.total_rows = state.backlog.total_rows.saturating_sub(count);
+                state.backlog.total_bytes = state.backlog.total_bytes.saturating_sub(bytes);
+                let counter = if dead {
+                    &mut state.counts.dead
+                } else {
+                    &mut state.counts.discarded
+                };
+                *counter += count;
+                if more {
+                    state.backlog.retain_at = Some(now);
+                }
+            }
+            Stored::Recorded => {}
+        }
+        state.next(now, next)
+    }
+
+    /// The store could not do it: everything is as before, and is tried again after `pause`.
+    pub(in crate::delivery) fn not_stored(&self, work: StoreWork, pause: Duration, now: Instant) -> Next {
+        let mut state = self.lock();
+        let backlog = &mut state.backlog;
+        match work {
+            StoreWork::Bury(dying) => dying
+                .into_iter()
+                .rev()
+                .for_each(|one| backlog.dying.push_front(one)),
+            StoreWork::Clear { finished, touched } => {
+                backlog.finished.extend(finished);
+                for (seq, attempts) in touched {
+                    backlog.touched.entry(seq).or_insert(attempts);
+                }
+            }
+            StoreWork::Append(queued) => {
+                backlog.appending = false;
+                queued
+                    .into_iter()
+                    .rev()
+                    .for_each(|one| backlog.queue.push_front(one));
+            }
+            StoreWork::Load { .. } => {}
+            StoreWork::Sweep { .. } => backlog.sweep_rows = true,
+            StoreWork::Retain { .. } => backlog.retain_at = Some(now),
+            StoreWork::RecordHealth(state) => {
+                backlog.health.get_or_insert(state);
+            }
+            StoreWork::Disable(reason) => backlog.disable = Some(reason),
+        }
+        backlog.blocked_until = Some(now + pause);
+        state.next(now, Next::default())
+    }
+
+    /// The keeper leaves.
+    pub(in crate::delivery) fn end_keeping(&self, now: Instant) -> Next {
+        let mut state = self.lock();
+        state.backlog.kept = false;
+        state.next(now, Next::default())
+    }
+
+    /// What was found in the store at the start.
+    pub(in crate::delivery) fn recover(
+        &self,
+        rows: u64,
+        bytes: u64,
+        mark: Option<Position>,
+        ill: bool,
+        now: Instant,
+    ) -> Next {
+        let mut state = self.lock();
+        state.backlog.mark = mark;
+        state.backlog.health_recorded = ill;
+        if ill && rows == 0 {
+            // Written down by a program that was stopped meanwhile: it has to show again that it is ill.
+            state.backlog.health = Some(state.health.state());
+        }
+        state.stored_elsewhere(rows, bytes, now);
+        state.next(now, Next::default())
+    }
+
+    /// Another hand has changed what is stored for this endpoint.
+    pub(in crate::delivery) fn changed_elsewhere(&self, rows: u64, bytes: u64, now: Instant) -> Next {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        if rows > 0 || state.backlog.route == Route::Behind {
+            // What is in memory may be gone, or belong to another endpoint now: it is read again.
+            let spilled = state.spill("an operator has changed its backlog");
+            next.changes.extend(spilled);
+        }
+        state.stored_elsewhere(rows, bytes, now);
+        state.next(now, next)
+    }
+}
+
+impl State {
+    fn stored_elsewhere(&mut self, rows: u64, bytes: u64, now: Instant) {
+        self.backlog.total_rows = rows;
+        self.backlog.total_bytes = bytes;
+        if rows > 0 {
+            self.backlog.retain_at.get_or_insert(now);
+            self.backlog.look_again();
+        }
+    }
+
+    /// Whether a keeper has to be sent for. It is counted as being on its way from then on.
+    pub(super) fn wants_keeper(&mut self, now: Instant) -> bool {
+        if self.backlog.kept || !self.has_store_work(now) {
+            return false;
+        }
+        self.backlog.kept = true;
+        true
+    }
+
+    fn has_store_work(&mut self, now: Instant) -> bool {
+        if self.backlog.blocked_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        let backlog = &self.backlog;
+        !backlog.dying.is_empty()
+            || (backlog.route == Route::Behind && !backlog.queue.is_empty())
+            || self.is_flush_due(now)
+            || backlog.sweep_rows
+            || backlog.health.is_some()
+            || backlog.disable.is_some()
+            || backlog.retain_at.is_some_and(|at| at <= now)
+            || self.wants_load(now)
+    }
+
+    fn is_flush_due(&self, now: Instant) -> bool {
+        self.backlog.finished.len() >= BATCH_ROWS || self.backlog.flush_at.is_some_and(|at| at <= now)
+    }
+
+    fn wants_load(&self, now: Instant) -> bool {
+        let backlog = &self.backlog;
+        let enough = if self.health.is_well() {
+            self.lanes.len() >= LOW_WATER.max(self.settings.batch.size * 2)
+        } else {
+            !self.lanes.is_empty()
+        };
+        backlog.route == Route::Behind
+            && backlog.unloaded
+            && backlog.no_room_until.is_none_or(|until| until <= now)
+            && !enough
+            && self.health.is_permitted()
+            && self.next_order.is_none()
+            && !self.stopped
+    }
+
+    /// The next piece of work, in the order that the invariants ask for: a dead letter is written before anything later
+    /// is appended, since the mark says of everything before it that it is dealt with; rows that are done with are deleted
+    /// before others are read.
+    fn pick(&mut self, now: Instant, retention: super::Retention) -> Option<StoreWork> {
+        if self.backlog.blocked_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        self.backlog.blocked_until = None;
+        if !self.backlog.dying.is_empty() {
+            let count = self.backlog.dying.len().min(BATCH_ROWS);
+            return Some(StoreWork::Bury(self.backlog.dying.drain(..count).collect()));
+        }
+        if self.backlog.route == Route::Behind && !self.backlog.queue.is_empty() {
+            self.backlog.appending = true;
+            return Some(StoreWork::Append(self.next_append()));
+        }
+        let loads = self.wants_load(now);
+        if self.is_flush_due(now) || (loads && !self.backlog.finished.is_empty()) {
+            return Some(self.clear(now));
+        }
+        if let Some(reason) = self.backlog.disable.take() {
+            return Some(StoreWork::Disable(reason));
+        }
+        if let Some(health) = self.backlog.health.take() {
+            self.backlog.health_recorded = health != HealthState::Healthy;
+            return Some(StoreWork::RecordHealth(health));
+        }
+        if std::mem::take(&mut self.backlog.sweep_rows)
+            && let Some(keep) = &self.backlog.keep
+        {
+            let (keep, except) = (Arc::clone(keep), self.backlog.rows.keys().copied().collect());
+            return Some(StoreWork::Sweep { keep, except });
+        }
+        if self.backlog.retain_at.is_some_and(|at| at <= now) {
+            return self.retain(now, retention);
+        }
+        loads.then(|| {
+            self.backlog.disturbed = false;
+            let rows = if self.health.is_well() {
+                CHUNK_ROWS.max(self.settings.batch.size)
+            } else {
+                PROBE_ROWS
+            };
+            StoreWork::Load {
+                after: self.backlog.cursor,
+                rows,
+            }
+        })
+    }
+
+    fn next_append(&mut self) -> Vec<Queued> {
+        let mut bytes = 0;
+        let fits = |queued: &&Queued| {
+            let first = bytes == 0;
+            bytes += queued.event.payload.len() as u64;
+            first || bytes <= BATCH_BYTES
+        };
+        let count = self
+            .backlog
+            .queue
+            .iter()
+            .take(BATCH_ROWS)
+            .take_while(fits)
+            .count();
+        self.backlog.queue.drain(..count.max(1)).collect()
+    }
+
+    fn clear(&mut self, now: Instant) -> StoreWork {
+        let backlog = &mut self.backlog;
+        let rest = backlog
+            .finished
+            .split_off(backlog.finished.len().min(2 * BATCH_ROWS));
+        let finished = std::mem::replace(&mut backlog.finished, rest);
+        let touched = backlog.touched.drain().collect();
+        backlog.flush_at = (!backlog.finished.is_empty()).then_some(now);
+        StoreWork::Clear { finished, touched }
+    }
+
+    fn retain(&mut self, now: Instant, retention: super::Retention) -> Option<StoreWork> {
+        let backlog = &mut self.backlog;
+        backlog.retain_at = (backlog.total_rows > 0).then(|| now + RETAIN_INTERVAL);
+        backlog.retain_at?;
+        Some(StoreWork::Retain {
+            // While an operator keeps it paused or disabled, its events do not age.
+            before: self
+                .health
+                .is_permitted()
+                .then(|| SystemTime::now().checked_sub(retention.age))
+                .flatten(),
+            excess_rows: backlog.total_rows.saturating_sub(retention.rows),
+            excess_bytes: backlog.total_bytes.saturating_sub(retention.bytes),
+            except: backlog.rows.keys().copied().collect(),
+        })
+    }
+
+    fn buried(&mut self, dying: Vec<Dying>, now: Instant, next: &mut Next) {
+        for Dying { delivery, .. } in dying {
+            let row = delivery.row();
+            if let Some(seq) = row {
+                // Deleted together with the writing of the dead letter.
+                self.forget_row(seq, delivery.event.payload.len() as u64);
+                next.settled.push(Settled::new(delivery.event, None));
+            } else {
+                self.settle(delivery, now, &mut next.settled);
+            }
+        }
+    }
+
+    fn forget_row(&mut self, seq: i64, bytes: u64) {
+        self.backlog.rows.remove(&seq);
+        self.backlog.touched.remove(&seq);
+        self.backlog.total_rows = self.backlog.total_rows.saturating_sub(1);
+        self.backlog.total_bytes = self.backlog.total_bytes.saturating_sub(bytes);
+    }
+
+    fn cleared(&mut self, finished: &[i64]) {
+        for seq in finished {
+            let bytes = self.backlog.rows.get(seq).copied().unwrap_or_default();
+            self.forget_row(*seq, bytes);
+        }
+    }
+
+    /// The rows are durable, and so what is theirs of the stream is settled.
+    fn appended(&mut self, queued: Vec<Queued>, seqs: &[Option<i64>], now: Instant, next: &mut Next) {
+        self.backlog.appending = false;
+        self.backlog.retain_at.get_or_insert(now + RETAIN_INTERVAL);
+        for (queued, seq) in queued.into_iter().zip(seqs) {
+            let Queued {
+                event, token, other, ..
+            } = queued;
+            let bytes = event.payload.len() as u64;
+            self.backlog.leaving = self.backlog.leaving.saturating_sub(event.share.bytes());
+            if seq.is_some() {
+                self.backlog.total_rows += 1;
+                self.backlog.total_bytes += bytes;
+                self.counts.appended += 1;
+            }
+            match (other.map(|(_, cell)| (cell.get(), cell)), *seq) {
+                (Some((Half::Pending, cell)), Some(seq)) => {
+                    cell.set(Half::Row(seq));
+                    self.backlog.rows.insert(seq, bytes);
+                }
+                (Some((Half::Pending, cell)), None) => cell.set(Half::Known),
+                (Some((Half::Settled, _)), Some(seq)) => self.backlog.finish_row(seq, bytes, now),
+                (Some((Half::Settled, _)), None) => {}
+                _ => self.backlog.unloaded = true,
+            }
+            next.settled.push(Settled::new(event, Some(token)));
+        }
+    }
+
+    fn loaded(&mut self, url: &str, rows: Vec<Loaded>, end: bool, now: Instant) {
+        if self.backlog.disturbed {
+            // Rows left memory meanwhile, or came from another hand: what was read may begin in the wrong place.
+            return;
+        }
+        for Loaded { seq, event, attempts } in rows {
+            self.backlog.cursor = seq;
+            if self.backlog.rows.contains_key(&seq) {
+                continue;
+            }
+            let bytes = event.payload.len() as u64;
+            let keep = self.backlog.keep.as_ref();
+            if event.origin == Origin::Stream
+                && keep.is_some_and(|keep| !keep(url, &event.table, event.action))
+            {
+                self.counts.discarded += 1;
+                self.backlog.finish_row(seq, bytes, now);
+                continue;
+            }
+            self.backlog.rows.insert(seq, bytes);
+            self.admit(Delivery {
+                event: Arc::new(event),
+                backing: Backing::Row(seq),
+                attempts: (attempts.count > 0).then(|| Box::new(attempts)),
+                since: now,
+            });
+        }
+        if end {
+            self.backlog.unloaded = false;
+        }
+    }
+}
+
+impl Queued {
+    /// Whether its other half was settled while it waited, so that nothing is to be written.
+    pub(in crate::delivery) fn is_settled(&self) -> bool {
+        self.other
+            .as_ref()
+            .is_some_and(|(_, cell)| cell.get() == Half::Settled)
+    }
+}
+
+impl Dying {
+    /// What dies.
+    pub(in crate::delivery) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    /// Why.
+    pub(in crate::delivery) fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+/// The share of one row, cut off what was taken for a whole chunk.
+pub(in crate::delivery) fn share_of(chunk: &mut Share, bytes: u64) -> Share {
+    chunk.split_off(bytes)
+}

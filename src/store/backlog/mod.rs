@@ -1,0 +1,401 @@
+//! The table `pgstream.webhook_backlog`: what could not be delivered yet, for each endpoint in the order of `seq`; and
+//! `pgstream.webhook_backlog_marks`, up to where the stream was written there.
+//!
+//! # The order of `seq`
+//!
+//! Of two appends for one endpoint, the one that commits first has the lower `seq`s, since each locks the endpoint's mark
+//! before it draws any. So whoever reads behind the highest `seq` seen so far misses nothing.
+
+pub(super) mod columns;
+
+use std::time::SystemTime;
+
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
+
+use self::columns::{ARRAYS, COLUMNS, SELECTED, VALUES, bind, letter, micros, position, read, time};
+use super::StoreError;
+use super::dead_letters::UPDATE;
+use crate::delivery::model::{Attempts, Row, Written};
+use crate::event::Position;
+
+/// A row that was appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Its `webhook-id`.
+    pub webhook_id: String,
+    /// Its run.
+    pub replay_run: i64,
+    /// Its place.
+    pub seq: i64,
+}
+
+/// Some rows, in the order of their `seq`.
+#[derive(Debug)]
+pub struct Chunk {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// Whether nothing was behind them when they were read.
+    pub end: bool,
+}
+
+/// A row that was tried again.
+#[derive(Debug, Clone)]
+pub struct Touched {
+    /// Which row.
+    pub seq: i64,
+    /// What was tried so far.
+    pub attempts: Attempts,
+}
+
+/// How much an endpoint has in its backlog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals {
+    /// Whose it is.
+    pub endpoint: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+    /// When the oldest was first tried or written, whichever is earlier.
+    pub oldest: Option<SystemTime>,
+}
+
+/// Rows that are gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Which.
+    pub seqs: Vec<i64>,
+    /// Their bytes of payload.
+    pub bytes: u64,
+}
+
+/// What subscriptions tell apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kind {
+    /// The table's schema.
+    pub schema: String,
+    /// The table's name.
+    pub table: String,
+    /// Schema and name of its root, if it is a partition.
+    pub root: Option<(String, String)>,
+    /// The letter of the change.
+    pub action: char,
+}
+
+/// The endpoint's mark is locked, and raised to `$24` to `$27` if that is further on or of another source.
+const LOCK_AND_RAISE: &str = "INSERT INTO pgstream.webhook_backlog_marks AS m (endpoint, source, epoch, commit_lsn, lsn)
+    VALUES ($1, $24::numeric, $25, $26::pg_lsn, $27::pg_lsn)
+        ON CONFLICT (endpoint) DO UPDATE SET (source, epoch, commit_lsn, lsn) = (
+    SELECT CASE WHEN k.keep THEN m.source ELSE excluded.source END, CASE WHEN k.keep THEN m.epoch ELSE excluded.epoch END,
+           CASE WHEN k.keep THEN m.commit_lsn ELSE excluded.commit_lsn END, CASE WHEN k.keep THEN m.lsn ELSE excluded.lsn END
+      FROM (SELECT excluded.source IS NULL OR (m.source = excluded.source
+            AND (m.epoch, m.commit_lsn, m.lsn) >= (excluded.epoch, excluded.commit_lsn, excluded.lsn)) AS keep) AS k)
+    RETURNING 1";
+
+/// Appends rows in their order, and raises the endpoint's mark to `mark`, the last of them that is of the stream. One
+/// statement. Returns the rows that the backlog did not have before.
+///
+/// # Errors
+/// [`StoreError::Query`]: nothing was appended.
+pub async fn append(
+    pool: &PgPool,
+    endpoint: &str,
+    rows: &[Written<'_>],
+    mark: Option<&Position>,
+) -> Result<Vec<Appended>, StoreError> {
+    // The sort stands between the lock and the drawing of seq.
+    let text = format!(
+        "WITH mark AS ({LOCK_AND_RAISE})
+         INSERT INTO pgstream.webhook_backlog (endpoint, {COLUMNS})
+         SELECT $1, {VALUES} FROM {ARRAYS} CROSS JOIN mark ORDER BY r.place
+             ON CONFLICT ON CONSTRAINT webhook_backlog_once DO NOTHING
+         RETURNING webhook_id, replay_run, seq"
+    );
+    let appended = bind(sqlx::query(AssertSqlSafe(text)).bind(endpoint), rows)
+        .bind(mark.map(|mark| mark.source.to_string()))
+        .bind(mark.map(|mark| i64::from(mark.epoch)))
+        .bind(mark.map(|mark| mark.commit_lsn.to_string()))
+        .bind(mark.map(|mark| mark.lsn.to_string()))
+        .fetch_all(pool)
+        .await
+        .map_err(failed("append to"))?;
+    let appended = appended.iter().map(|row| {
+        Ok(Appended {
+            webhook_id: row.try_get("webhook_id")?,
+            replay_run: row.try_get("replay_run")?,
+            seq: row.try_get("seq")?,
+        })
+    });
+    appended.collect::<Result<_, _>>().map_err(failed("append to"))
+}
+
+/// Reads the rows behind `after`: at most `max_rows`, the first one in any case and the others as long as their payloads
+/// fit into `max_bytes` together.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn load(
+    pool: &PgPool,
+    endpoint: &str,
+    after: i64,
+    max_rows: usize,
+    max_bytes: u64,
+) -> Result<Chunk, StoreError> {
+    let text = format!(
+        "SELECT {SELECTED}, found FROM (
+             SELECT *, sum(bytes) OVER (ORDER BY seq) AS total, count(*) OVER () AS found FROM (
+                 SELECT * FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS first_ones
+             ) AS summed
+          WHERE total <= $4::bigint OR total = bytes ORDER BY seq"
+    );
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .bind(endpoint)
+        .bind(after)
+        .bind(signed(max_rows))
+        .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+        .fetch_all(pool)
+        .await
+        .map_err(failed("read"))?;
+    let found = match rows.first() {
+        Some(row) => row.try_get::<i64, _>("found").map_err(failed("read"))?,
+        None => 0,
+    };
+    Ok(Chunk {
+        end: found < signed(max_rows) && found == signed(rows.len()),
+        rows: rows
+            .iter()
+            .map(read)
+            .collect::<Result<_, _>>()
+            .map_err(failed("read"))?,
+    })
+}
+
+/// Deletes rows that are done with, and says how many there were.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn delete(pool: &PgPool, endpoint: &str, seqs: &[i64]) -> Result<u64, StoreError> {
+    sqlx::query("DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($2)")
+        .bind(endpoint)
+        .bind(seqs)
+        .execute(pool)
+        .await
+        .map(|done| done.rows_affected())
+        .map_err(failed("delete from"))
+}
+
+/// Writes down what was tried with rows that are still there.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<(), StoreError> {
+    let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+    let attempts = || rows.iter().map(|row| &row.attempts);
+    sqlx::query(
+        "UPDATE pgstream.webhook_backlog AS b
+            SET attempts = r.attempts, first_error = r.first_error, last_error = r.last_error,
+                first_attempt_at = timestamptz 'epoch' + r.first_attempt * interval '1 microsecond',
+                last_attempt_at = timestamptz 'epoch' + r.last_attempt * interval '1 microsecond'
+           FROM unnest($2::bigint[], $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+                AS r (seq, attempts, first_error, last_error, first_attempt, last_attempt)
+          WHERE b.endpoint = $1 AND b.seq = r.seq",
+    )
+    .bind(endpoint)
+    .bind(seqs)
+    .bind(
+        attempts()
+            .map(|one| i32::try_from(one.count).unwrap_or(i32::MAX))
+            .collect::<Vec<_>>(),
+    )
+    .bind(attempts().map(|one| one.first_error.clone()).collect::<Vec<_>>())
+    .bind(attempts().map(|one| one.last_error.clone()).collect::<Vec<_>>())
+    .bind(attempts().map(|one| one.first_at.map(micros)).collect::<Vec<_>>())
+    .bind(attempts().map(|one| one.last_at.map(micros)).collect::<Vec<_>>())
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// What is summed up of an endpoint's rows.
+const SUMS: &str = "count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes,
+    (extract(epoch FROM min(least(first_attempt_at, appended_at))) * 1000000)::bigint AS oldest";
+
+/// What each endpoint that has any rows has.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
+    let text =
+        format!("SELECT endpoint, {SUMS} FROM pgstream.webhook_backlog GROUP BY endpoint ORDER BY endpoint");
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .fetch_all(pool)
+        .await
+        .map_err(failed("read"))?;
+    rows.iter()
+        .map(read_totals)
+        .collect::<Result<_, _>>()
+        .map_err(failed("read"))
+}
+
+/// What this endpoint has.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn totals_of(pool: &PgPool, endpoint: &str) -> Result<Totals, StoreError> {
+    let text =
+        format!("SELECT $1::text AS endpoint, {SUMS} FROM pgstream.webhook_backlog WHERE endpoint = $1");
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(endpoint)
+        .fetch_one(pool)
+        .await
+        .map_err(failed("read"))?;
+    read_totals(&row).map_err(failed("read"))
+}
+
+fn read_totals(row: &sqlx::postgres::PgRow) -> Result<Totals, sqlx::Error> {
+    let unsigned = |name| {
+        row.try_get::<i64, _>(name)
+            .map(|number| u64::try_from(number).unwrap_or_default())
+    };
+    Ok(Totals {
+        endpoint: row.try_get("endpoint")?,
+        rows: unsigned("rows")?,
+        bytes: unsigned("bytes")?,
+        oldest: time(row.try_get("oldest")?),
+    })
+}
+
+/// The marks of all endpoints that have one.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT endpoint, source::text AS source, epoch, commit_lsn::text AS commit_lsn, lsn::text AS lsn
+           FROM pgstream.webhook_backlog_marks WHERE source IS NOT NULL",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read the marks of"))?;
+    let marks = rows
+        .iter()
+        .map(|row| Ok((row.try_get("endpoint")?, position(row)?)));
+    marks
+        .collect::<Result<_, _>>()
+        .map_err(failed("read the marks of"))
+}
+
+/// Has the oldest rows become dead letters for their age or number: of the first `limit` rows but those of `except`,
+/// those that were first tried or written before `before`, if that is given.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn bury_oldest(
+    pool: &PgPool,
+    endpoint: &str,
+    limit: usize,
+    before: Option<SystemTime>,
+    except: &[i64],
+) -> Result<Removed, StoreError> {
+    let text = format!(
+        "WITH first_ones AS (
+             SELECT seq, least(first_attempt_at, appended_at) AS since FROM pgstream.webhook_backlog
+              WHERE endpoint = $1 AND seq <> ALL($4) ORDER BY seq LIMIT $2),
+         gone AS (
+             DELETE FROM pgstream.webhook_backlog USING first_ones
+              WHERE endpoint = $1 AND webhook_backlog.seq = first_ones.seq
+                AND ($3::bigint IS NULL OR since < timestamptz 'epoch' + $3 * interval '1 microsecond')
+             RETURNING webhook_backlog.*),
+         buried AS (
+             INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
+             SELECT endpoint, 'retention', {COLUMNS} FROM gone {UPDATE})
+         SELECT seq, bytes FROM gone"
+    );
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .bind(endpoint)
+        .bind(signed(limit))
+        .bind(before.map(micros))
+        .bind(except)
+        .fetch_all(pool)
+        .await
+        .map_err(failed("move the oldest rows to the dead letters from"))?;
+    removed(&rows)
+}
+
+/// The kinds of changes of the stream that this endpoint has rows of.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn kinds(pool: &PgPool, endpoint: &str) -> Result<Vec<Kind>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT schema_name, table_name, root_schema, root_table, action FROM pgstream.webhook_backlog
+          WHERE endpoint = $1 AND origin = 'stream'",
+    )
+    .bind(endpoint)
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read"))?;
+    let kinds = rows.iter().map(|row| {
+        let root: (Option<String>, Option<String>) =
+            (row.try_get("root_schema")?, row.try_get("root_table")?);
+        Ok(Kind {
+            schema: row.try_get("schema_name")?,
+            table: row.try_get("table_name")?,
+            root: root.0.zip(root.1),
+            action: letter(row.try_get("action")?)?,
+        })
+    });
+    kinds.collect::<Result<_, _>>().map_err(failed("read"))
+}
+
+/// Deletes rows of this kind that came from the stream: at most `limit`, and none of `except`.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn discard_kind(
+    pool: &PgPool,
+    endpoint: &str,
+    kind: &Kind,
+    limit: usize,
+    except: &[i64],
+) -> Result<Removed, StoreError> {
+    let rows = sqlx::query(
+        "DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq IN (
+             SELECT seq FROM pgstream.webhook_backlog
+              WHERE endpoint = $1 AND origin = 'stream' AND schema_name = $2 AND table_name = $3
+                AND root_schema IS NOT DISTINCT FROM $4 AND root_table IS NOT DISTINCT FROM $5 AND action = $6
+                AND seq <> ALL($8) ORDER BY seq LIMIT $7)
+         RETURNING seq, bytes",
+    )
+    .bind(endpoint)
+    .bind(&kind.schema)
+    .bind(&kind.table)
+    .bind(kind.root.as_ref().map(|(schema, _)| schema))
+    .bind(kind.root.as_ref().map(|(_, table)| table))
+    .bind(kind.action.to_string())
+    .bind(signed(limit))
+    .bind(except)
+    .fetch_all(pool)
+    .await
+    .map_err(failed("delete from"))?;
+    removed(&rows)
+}
+
+fn removed(rows: &[sqlx::postgres::PgRow]) -> Result<Removed, StoreError> {
+    let mut removed = Removed::default();
+    for row in rows {
+        removed.seqs.push(row.try_get("seq").map_err(failed("read"))?);
+        let bytes: i64 = row.try_get("bytes").map_err(failed("read"))?;
+        removed.bytes += u64::try_from(bytes).unwrap_or_default();
+    }
+    Ok(removed)
+}
+
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    StoreError::table(action, "pgstream.webhook_backlog")
+}
