@@ -44,6 +44,15 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+/// What a command needs to know that works on the store alone, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The database that holds subscriptions, endpoints, backlogs and dead letters.
+    pub url: PgUrl,
+    /// See [`Config::warnings`].
+    pub warnings: Vec<String>,
+}
+
 /// How subscriptions are held in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
