@@ -68,7 +68,7 @@ pub async fn list(pool: &PgPool) -> Result<EndpointList, OperatorError> {
 /// # Errors
 /// [`OperatorError::UnknownEndpoint`] when nothing names it.
 pub async fn show(pool: &PgPool, url: &str) -> Result<EndpointDetails, OperatorError> {
-    check_known(pool, url).await?;
+    check_known(pool, "url", url).await?;
     details(pool, url).await
 }
 
@@ -106,7 +106,7 @@ pub async fn change_standing(
         let message = format!("the reason is longer than {MAX_REASON} bytes, or has a zero character");
         return Err(OperatorError::invalid("reason", message));
     }
-    check_known(pool, url).await?;
+    check_known(pool, "url", url).await?;
     let standing = endpoints::get(pool, url).await?.map(|set| set.standing);
     let standing = standing.unwrap_or_default();
     let next = step
@@ -120,7 +120,7 @@ pub async fn change_standing(
 }
 
 /// Refuses a URL that nothing names.
-pub(super) async fn check_known(pool: &PgPool, url: &str) -> Result<(), OperatorError> {
+pub(super) async fn check_known(pool: &PgPool, field: &'static str, url: &str) -> Result<(), OperatorError> {
     // A zero character is in no text of PostgreSQL's, and so in no URL that it knows.
     if !url.contains('\0') && known::has_endpoint(pool, url).await? {
         return Ok(());
@@ -128,6 +128,7 @@ pub(super) async fn check_known(pool: &PgPool, url: &str) -> Result<(), Operator
     let all = known::endpoints(pool).await?;
     let nearest = nearest(url, all.iter().map(String::as_str)).map(str::to_owned);
     Err(OperatorError::UnknownEndpoint {
+        field,
         url: url.to_owned(),
         nearest,
     })

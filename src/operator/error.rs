@@ -16,6 +16,8 @@ pub enum OperatorError {
     /// Nothing knows this endpoint. Nothing has been changed.
     #[error("no endpoint has the URL {url}{}", suggestion(nearest.as_deref()))]
     UnknownEndpoint {
+        /// Which value named it, as JSON has it.
+        field: &'static str,
         /// The URL.
         url: String,
         /// The known one most like it, if any is.

@@ -33,7 +33,7 @@ pub async fn move_backlog(
             "to is the same endpoint: name another one",
         ));
     }
-    check_known(pool, from).await?;
+    check_known(pool, "from", from).await?;
     let extent = relocation::extent(pool, from).await?;
     let mut done = MoveDocument {
         from: from.to_owned(),

@@ -50,7 +50,7 @@ pub async fn set(
     if new {
         validate_url(url).map_err(|error| OperatorError::invalid("url", error.to_string()))?;
     } else {
-        check_known(pool, url).await?;
+        check_known(pool, "url", url).await?;
     }
     endpoint_settings::set(pool, url, &changes).await?;
     details(pool, url).await
