@@ -75,8 +75,24 @@ pub(super) fn on_store<T>(
 
 fn failure(error: OperatorError) -> Failure {
     match error {
-        OperatorError::Invalid { .. } => Failure::of_usage(error),
+        OperatorError::Invalid { field, message } => Failure::of_usage(Invalid { field, message }),
         _ => Failure::of_work(error),
+    }
+}
+
+/// A value of the command line that is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{message}", option(field))]
+struct Invalid {
+    field: &'static str,
+    message: String,
+}
+
+/// The option of a field, where it is one and the message does not begin with it.
+fn option(field: &str) -> String {
+    match field {
+        "url" | "to" | "all" | "settings" => String::new(),
+        field => format!("--{}: ", field.replace('_', "-")),
     }
 }
 

@@ -64,16 +64,10 @@ pub fn parse_filter(texts: &FilterTexts, now: SystemTime) -> Result<LetterFilter
     ] {
         match text.as_deref() {
             Some("") => {
-                return Err(OperatorError::invalid(
-                    field,
-                    format!("{field} is empty: leave it out"),
-                ));
+                return Err(OperatorError::invalid(field, "is empty: leave it out"));
             }
             Some(text) if text.contains('\0') => {
-                return Err(OperatorError::invalid(
-                    field,
-                    format!("{field} has a zero character"),
-                ));
+                return Err(OperatorError::invalid(field, "has a zero character"));
             }
             _ => {}
         }
@@ -107,7 +101,7 @@ pub fn parse_filter(texts: &FilterTexts, now: SystemTime) -> Result<LetterFilter
     match (filter.since, filter.until) {
         (Some(since), Some(until)) if since >= until => Err(OperatorError::invalid(
             "until",
-            "until is not later than since: nothing lies between them",
+            "is not later than `since`: nothing lies between them",
         )),
         _ => Ok(filter),
     }
@@ -145,7 +139,7 @@ pub fn parse_limit(text: Option<&str>) -> Result<u32, OperatorError> {
         Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
         Some(_) => Err(OperatorError::invalid(
             "limit",
-            format!("limit is not a whole number from 1 to {MAX_LIMIT}"),
+            format!("is not a whole number from 1 to {MAX_LIMIT}"),
         )),
     }
 }
@@ -208,7 +202,7 @@ pub async fn replay(
 ) -> Result<ReplayDocument, OperatorError> {
     check(wish)?;
     if let Some(to) = to {
-        validate_url(to).map_err(|error| OperatorError::invalid("to", format!("to: {error}")))?;
+        validate_url(to).map_err(|error| OperatorError::invalid("to", format!("the new {error}")))?;
     }
     let counts = letters::count(pool, &wish.filter).await?;
     let sum = |with: bool| {
@@ -288,11 +282,11 @@ fn check(wish: &Wish) -> Result<(), OperatorError> {
     match (is_empty, wish.all) {
         (true, false) => Err(OperatorError::invalid(
             "all",
-            "nothing says which dead letters are meant: give a filter, or all for every one",
+            "nothing says which dead letters are meant: give a filter, or `all` for every one",
         )),
         (false, true) => Err(OperatorError::invalid(
             "all",
-            "all and a filter contradict each other: give one of the two",
+            "`all` and a filter contradict each other: give one of the two",
         )),
         _ => Ok(()),
     }

@@ -26,11 +26,11 @@ pub async fn move_backlog(
     to: &str,
     go_on: &mut (dyn FnMut(&MoveDocument) -> ControlFlow<()> + Send),
 ) -> Result<MoveDocument, OperatorError> {
-    validate_url(to).map_err(|error| OperatorError::invalid("to", format!("to: {error}")))?;
+    validate_url(to).map_err(|error| OperatorError::invalid("to", format!("the new {error}")))?;
     if from == to {
         return Err(OperatorError::invalid(
             "to",
-            "to is the same endpoint: name another one",
+            "the new url is the same as the old one: name another endpoint",
         ));
     }
     check_known(pool, "from", from).await?;
