@@ -5,6 +5,7 @@
 mod support;
 
 mod api;
+mod backlog;
 mod boundaries;
 mod cli;
 mod connecting;
