@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::OperatorError;
 use super::documents::{DiscardDocument, LetterDetails, LetterDocument, LetterList, ReplayDocument};
+use super::endpoints::check_known;
 use crate::store::PgPool;
 use crate::store::letters::{self, LetterFilter, LetterId};
 use crate::subscription::model::validate_url;
@@ -147,12 +148,13 @@ pub fn parse_limit(text: Option<&str>) -> Result<u32, OperatorError> {
 /// The youngest letters that fulfil the filter.
 ///
 /// # Errors
-/// [`OperatorError::NotInitialised`], [`OperatorError::Store`]
+/// [`OperatorError::UnknownEndpoint`] for a filter by an endpoint that nothing knows, here and below.
 pub async fn list(pool: &PgPool, filter: &LetterFilter, limit: u32) -> Result<LetterList, OperatorError> {
     // One more than is shown, to know whether there are more.
     let mut found = letters::list(pool, filter, limit.saturating_add(1)).await?;
     let shown = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > shown;
+    check_endpoint(pool, filter, found.is_empty()).await?;
     found.truncate(shown);
     Ok(LetterList {
         dead_letters: found.into_iter().map(LetterDocument::from).collect(),
@@ -205,6 +207,7 @@ pub async fn replay(
         validate_url(to).map_err(|error| OperatorError::invalid("to", format!("the new {error}")))?;
     }
     let counts = letters::count(pool, &wish.filter).await?;
+    check_endpoint(pool, &wish.filter, counts.is_empty()).await?;
     let sum = |with: bool| {
         let of_kind = counts.iter().filter(|count| count.endpoint.is_some() == with);
         of_kind.map(|count| count.letters).sum()
@@ -256,6 +259,7 @@ pub async fn discard(
 ) -> Result<DiscardDocument, OperatorError> {
     check(wish)?;
     let counts = letters::count(pool, &wish.filter).await?;
+    check_endpoint(pool, &wish.filter, counts.is_empty()).await?;
     let last = counts.iter().map(|count| count.last).max();
     let mut done = DiscardDocument {
         dry_run: wish.dry_run,
@@ -273,6 +277,14 @@ pub async fn discard(
         if done.complete || go_on(&done).is_break() {
             return Ok(done);
         }
+    }
+}
+
+/// Refuses a filter by an endpoint that nothing knows: where nothing was found, its URL was probably miswritten.
+async fn check_endpoint(pool: &PgPool, filter: &LetterFilter, nothing: bool) -> Result<(), OperatorError> {
+    match &filter.endpoint {
+        Some(url) if nothing => check_known(pool, "endpoint", url).await,
+        _ => Ok(()),
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn extent(pool: &PgPool, endpoint: &str) -> Result<Extent, StoreError>
 
 /// Moves the first rows of the backlog of `from` behind that of `to`, at most `limit` and none with a `seq` above
 /// `last`, in one transaction: whatever interrupts it, a row is in one of the two. Where both have a row of the same
-/// event and replay, that of `to` stays. The rows are as if they had never been tried, since `to` never was.
+/// event and replay, that of `to` stays. A replay is still one. The rows are as if they had never been tried, since `to` never was.
 ///
 /// # Errors
 /// [`StoreError::Query`]
@@ -61,7 +61,7 @@ pub async fn step(pool: &PgPool, from: &str, to: &str, last: i64, limit: u32) ->
               put AS (INSERT INTO pgstream.webhook_backlog
                         (endpoint, webhook_id, replay_run, origin, schema_name, table_name, root_schema, root_table,
                          action, table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload)
-                      SELECT $2, webhook_id, replay_run, 'move', schema_name, table_name, root_schema, root_table,
+                      SELECT $2, webhook_id, replay_run, CASE origin WHEN 'replay' THEN origin ELSE 'move' END, schema_name, table_name, root_schema, root_table,
                              action, table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload
                         FROM gone ORDER BY seq
                           ON CONFLICT (endpoint, webhook_id, replay_run) DO NOTHING
