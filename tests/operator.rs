@@ -252,14 +252,14 @@ async fn endpoints_are_listed_and_shown() {
     assert!(found[2]["backlog"]["oldest"].as_str().unwrap().ends_with('Z'));
     assert_eq!(
         found[3]["settings"],
-        json!({"order": "serial", "timeout": "1m 30s"})
+        json!({"order": "serial", "timeout": "1m30s"})
     );
     assert_eq!(api.get("/webhooks/endpoints"), (200, list));
     let run = world.cli(&["endpoints", "list"]);
     let lines: Vec<&str> = run.text().lines().collect();
     assert!(lines[0].starts_with("URL ") && lines.len() == 5, "{run:?}");
     assert!(lines[2].contains(one) && lines[2].contains("outage"), "{run:?}");
-    assert!(lines[4].contains("order=serial timeout=1m 30s"), "{run:?}");
+    assert!(lines[4].contains("order=serial timeout=1m30s"), "{run:?}");
 
     let shown = world.cli(&["endpoints", "show", three, "--json"]).json();
     assert_eq!(
@@ -396,7 +396,7 @@ async fn endpoints_are_set_up() {
     ]
     .concat())
     .json();
-    let all = json!({"in_flight": 4, "timeout": "1m 30s", "batch_size": 100, "batch_wait": "0s",
+    let all = json!({"in_flight": 4, "timeout": "1m30s", "batch_size": 100, "batch_wait": "0s",
                      "batch_bytes": 1_048_576});
     assert_eq!(document["settings"], all);
     let body = json!({"url": hook, "order": "none", "in_flight": "default", "timeout": 5, "batch_size": 1,

@@ -58,7 +58,7 @@ mod tests {
         ];
         assert_eq!(
             table(["A", "B", "C"], &rows),
-            "A     B           C\nä                 x\nlong  \\u{1b}[2J\n"
+            "A     B          C\nä                x\nlong  \\u{1b}[2J\n"
         );
     }
 

@@ -86,7 +86,8 @@ pub struct SettingsDocument {
 
 impl From<&EndpointOverrides> for SettingsDocument {
     fn from(set: &EndpointOverrides) -> Self {
-        let duration = |time: Duration| humantime::format_duration(time).to_string();
+        // Without spaces, as it is written on a command line.
+        let duration = |time: Duration| humantime::format_duration(time).to_string().replace(' ', "");
         Self {
             order: set.order.map(Order::as_str),
             in_flight: set.in_flight,

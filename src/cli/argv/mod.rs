@@ -21,7 +21,7 @@ use tokens::{Given, HELP, Token, VERSION_OPTION, all_flags, tokens};
 use crate::config::suggest::nearest;
 
 /// Other names for commands.
-const COMMAND_ALIASES: [(&str, &str); 1] = [("destroy", "tear-down")];
+const COMMAND_ALIASES: [(&str, &str); 2] = [("destroy", "tear-down"), ("dead-letters", "deadletters")];
 
 const VERSION_COMMAND: &str = "version";
 
