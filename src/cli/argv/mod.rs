@@ -416,6 +416,20 @@ mod tests {
         }
     }
 
+    /// Arguments are cut into tokens before the command is known.
+    #[test]
+    fn an_option_takes_a_value_in_every_command_or_in_none() {
+        let program = <crate::cli::Arguments as argh::ArgsInfo>::get_args_info();
+        let flags = all_flags(&program);
+        for one in &flags {
+            for other in flags.iter().filter(|other| other.long == one.long) {
+                let is_switch = |flag: &FlagInfo| flag.kind == FlagInfoKind::Switch;
+                assert_eq!(is_switch(one), is_switch(other), "{}", one.long);
+                assert_eq!(one.short, other.short, "{}", one.long);
+            }
+        }
+    }
+
     #[test]
     fn no_mistake_repeats_a_password() {
         for arguments in [
