@@ -115,6 +115,7 @@ pub(crate) fn tear_down_options(source: PgUrl) -> TearDownOptions {
         source,
         store: None,
         slot: SLOT.to_owned(),
+        force: false,
     }
 }
 
