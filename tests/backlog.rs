@@ -44,7 +44,11 @@ fn subscribe(program: &Program, receiver: &Receiver) {
 fn assert_in_order(requests: &[Arc<Request>], rows: i64, versions: i64) {
     for row in 1..=rows {
         let mut seen = Vec::new();
-        for change in requests.iter().map(|request| Change::of(request)).filter(|change| change.key == row) {
+        for change in requests
+            .iter()
+            .map(|request| Change::of(request))
+            .filter(|change| change.key == row)
+        {
             if !seen.contains(&change.second) {
                 seen.push(change.second);
             }
@@ -58,7 +62,9 @@ fn assert_in_order(requests: &[Arc<Request>], rows: i64, versions: i64) {
 fn write(world: &mut World, rows: i64, versions: std::ops::RangeInclusive<i64>) {
     for version in versions {
         if version == 1 {
-            world.sql.run(&format!("INSERT INTO items SELECT n, 1 FROM generate_series(1, {rows}) n"));
+            world.sql.run(&format!(
+                "INSERT INTO items SELECT n, 1 FROM generate_series(1, {rows}) n"
+            ));
         } else {
             world.sql.run(&format!("UPDATE items SET version = {version}"));
         }
@@ -79,14 +85,18 @@ fn an_endpoint_that_is_down_holds_nothing_back_and_gets_everything_in_order_when
     world.sql.wait_until_settled();
     assert_eq!(world.sql.value::<i64>(BACKLOG), 150);
     program.wait_for_log("the outage", |line| {
-        line["msg"].as_str().is_some_and(|msg| msg.starts_with("endpoint is down"))
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.starts_with("endpoint is down"))
     });
     write(&mut world, 50, 4..=5);
     world.sql.wait_until_settled();
     assert_eq!(world.sql.value::<i64>(BACKLOG), 250);
     let failed = down.requests().len();
     status.store(200, Ordering::SeqCst);
-    world.sql.wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
     let delivered = &down.requests()[failed..];
     assert_eq!(delivered.len(), 250);
     assert_in_order(delivered, 50, 5);
@@ -97,7 +107,12 @@ fn an_endpoint_that_is_down_holds_nothing_back_and_gets_everything_in_order_when
     write(&mut world, 50, 6..=6);
     world.sql.wait_until_settled();
     assert_in_order(&down.requests()[failed..], 50, 6);
-    assert_eq!(world.sql.value::<i64>("SELECT count(*) FROM pgstream.webhook_backlog_marks"), 1);
+    assert_eq!(
+        world
+            .sql
+            .value::<i64>("SELECT count(*) FROM pgstream.webhook_backlog_marks"),
+        1
+    );
     assert!(program.terminate().0.success());
 }
 
@@ -121,10 +136,13 @@ fn killed_while_an_endpoint_is_down_it_goes_on_where_it_was() {
     let failed = down.requests().len();
     status.store(200, Ordering::SeqCst);
     world.sql.wait_until_settled();
-    world.sql.wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
     let delivered = &down.requests()[failed..];
     assert_in_order(delivered, 20, 4);
-    let ids: std::collections::HashSet<String> = delivered.iter().map(|request| webhook_id(request)).collect();
+    let ids: std::collections::HashSet<String> =
+        delivered.iter().map(|request| webhook_id(request)).collect();
     assert_eq!(ids.len(), 80);
     assert!(program.terminate().0.success());
 }
@@ -137,17 +155,25 @@ fn a_receiver_that_is_gone_disables_its_endpoint_until_an_operator_enables_it() 
     subscribe(&program, &gone);
     write(&mut world, 10, 1..=2);
     world.sql.wait_until_settled();
-    world.sql.wait_for(
-        "SELECT standing = 'disabled' AND reason = 'answered 410' FROM pgstream.webhook_endpoints",
-    );
+    world
+        .sql
+        .wait_for("SELECT standing = 'disabled' AND reason = 'answered 410' FROM pgstream.webhook_endpoints");
     assert_eq!(world.sql.value::<i64>(BACKLOG), 20);
     let before = gone.requests().len();
     status.store(200, Ordering::SeqCst);
     write(&mut world, 10, 3..=3);
     world.sql.wait_until_settled();
-    assert_eq!(gone.requests().len(), before, "nothing is sent while it is disabled");
-    world.sql.run("UPDATE pgstream.webhook_endpoints SET standing = 'active'");
-    world.sql.wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
+    assert_eq!(
+        gone.requests().len(),
+        before,
+        "nothing is sent while it is disabled"
+    );
+    world
+        .sql
+        .run("UPDATE pgstream.webhook_endpoints SET standing = 'active'");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
     assert_in_order(&gone.requests()[before..], 10, 3);
     assert!(program.terminate().0.success());
 }
@@ -160,7 +186,9 @@ fn what_is_unsubscribed_is_discarded_in_the_backlog_too() {
     let url = down.url("/");
     subscribe(&program, &down);
     program.subscribe(&json!({"url": url, "schema": "public", "table": "others"}));
-    world.sql.run("CREATE TABLE others (id bigint PRIMARY KEY, version bigint NOT NULL)");
+    world
+        .sql
+        .run("CREATE TABLE others (id bigint PRIMARY KEY, version bigint NOT NULL)");
     write(&mut world, 100, 1..=2);
     world.sql.run("INSERT INTO others VALUES (1, 1)");
     world.sql.wait_until_settled();
@@ -169,8 +197,15 @@ fn what_is_unsubscribed_is_discarded_in_the_backlog_too() {
     world
         .sql
         .wait_for("SELECT count(*) <= 1 FROM pgstream.webhook_backlog");
-    let left: Vec<String> = world.sql.values("SELECT table_name FROM pgstream.webhook_backlog");
+    let left: Vec<String> = world
+        .sql
+        .values("SELECT table_name FROM pgstream.webhook_backlog");
     assert_eq!(left, ["others"]);
-    assert_eq!(world.sql.value::<i64>("SELECT count(*) FROM pgstream.webhook_dead_letters"), 0);
+    assert_eq!(
+        world
+            .sql
+            .value::<i64>("SELECT count(*) FROM pgstream.webhook_dead_letters"),
+        0
+    );
     assert!(program.terminate().0.success());
 }

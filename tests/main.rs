@@ -17,6 +17,8 @@ mod listen;
 mod payloads;
 mod preconditions;
 mod resume;
+mod store;
 mod stream;
 mod tear_down;
 mod tutorial;
+mod upgrade;

@@ -259,8 +259,11 @@ impl Keeper<'_> {
             if keep(self.url, &table, kind.action) {
                 continue;
             }
+            let mut after = 0;
             loop {
-                let gone = backlog::discard_kind(self.pool(), self.url, &kind, REMOVE_ROWS, except).await?;
+                let gone =
+                    backlog::discard_kind(self.pool(), self.url, &kind, after, REMOVE_ROWS, except).await?;
+                after = gone.seqs.iter().copied().max().unwrap_or(after);
                 let more = gone.seqs.len() == REMOVE_ROWS;
                 seqs.extend(gone.seqs);
                 bytes += gone.bytes;
@@ -287,7 +290,7 @@ impl Keeper<'_> {
         let nothing = Stored::Recorded;
         let too_old = match before {
             Some(before) => {
-                let oldest = backlog::totals_of(self.pool(), self.url).await?.oldest;
+                let oldest = backlog::oldest(self.pool(), self.url, REMOVE_ROWS, except).await?;
                 oldest.is_some_and(|oldest| oldest < before)
             }
             None => false,

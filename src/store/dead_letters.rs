@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::StoreError;
-use super::backlog::columns::{ARRAYS, COLUMNS, VALUES, bind, micros};
+use super::backlog::columns::{ARRAYS, COLUMNS, VALUES, bind, micros, said, words};
 use crate::delivery::model::Written;
 use crate::event::Position;
 
@@ -55,18 +55,21 @@ pub async fn bury_raw(
     problem: &str,
 ) -> Result<(), StoreError> {
     sqlx::query(
+        concat!(
         "INSERT INTO pgstream.webhook_dead_letters
                 (webhook_id, origin, source, epoch, commit_lsn, lsn, payload, first_error, last_error, reason)
-         VALUES ($1, 'stream', $2::numeric, $3, $4::pg_lsn, $5::pg_lsn, $6, $7, $7, 'unparsable')
+         SELECT $1, 'stream', $2::numeric, $3, $4::pg_lsn, $5::pg_lsn, $6, said, said, 'unparsable' FROM (SELECT ",
+        said!("$7::bytea"),
+        " AS said) AS r
              ON CONFLICT (webhook_id) WHERE endpoint IS NULL DO NOTHING",
-    )
+    ))
     .bind(webhook_id)
     .bind(position.source.to_string())
     .bind(i64::from(position.epoch))
     .bind(position.commit_lsn.to_string())
     .bind(position.lsn.to_string())
     .bind(raw)
-    .bind(problem)
+    .bind(words(problem))
     .execute(pool)
     .await
     .map_err(failed("write to"))?;

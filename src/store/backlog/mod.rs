@@ -12,7 +12,9 @@ use std::time::SystemTime;
 
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
-use self::columns::{ARRAYS, COLUMNS, SELECTED, VALUES, bind, letter, micros, position, read, time};
+use self::columns::{
+    ARRAYS, COLUMNS, SELECTED, VALUES, bind, letter, micros, position, read, said, time, words,
+};
 use super::StoreError;
 use super::dead_letters::UPDATE;
 use crate::delivery::model::{Attempts, Row, Written};
@@ -143,10 +145,10 @@ pub async fn load(
 ) -> Result<Chunk, StoreError> {
     let text = format!(
         "SELECT {SELECTED}, found FROM (
-             SELECT *, sum(bytes) OVER (ORDER BY seq) AS total, count(*) OVER () AS found FROM (
+             SELECT *, sum(bytes) OVER up_to AS total, row_number() OVER up_to AS place, count(*) OVER () AS found FROM (
                  SELECT * FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS first_ones
-             ) AS summed
-          WHERE total <= $4::bigint OR total = bytes ORDER BY seq"
+             WINDOW up_to AS (ORDER BY seq)) AS summed
+          WHERE total <= $4::bigint OR place = 1 ORDER BY seq"
     );
     let rows = sqlx::query(AssertSqlSafe(text))
         .bind(endpoint)
@@ -191,15 +193,18 @@ pub async fn delete(pool: &PgPool, endpoint: &str, seqs: &[i64]) -> Result<u64, 
 pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<(), StoreError> {
     let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
     let attempts = || rows.iter().map(|row| &row.attempts);
-    sqlx::query(
+    sqlx::query(concat!(
         "UPDATE pgstream.webhook_backlog AS b
-            SET attempts = r.attempts, first_error = r.first_error, last_error = r.last_error,
-                first_attempt_at = timestamptz 'epoch' + r.first_attempt * interval '1 microsecond',
+            SET attempts = r.attempts, first_error = ",
+        said!("r.first_error"),
+        ", last_error = ",
+        said!("r.last_error"),
+        ", first_attempt_at = timestamptz 'epoch' + r.first_attempt * interval '1 microsecond',
                 last_attempt_at = timestamptz 'epoch' + r.last_attempt * interval '1 microsecond'
-           FROM unnest($2::bigint[], $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+           FROM unnest($2::bigint[], $3::integer[], $4::bytea[], $5::bytea[], $6::bigint[], $7::bigint[])
                 AS r (seq, attempts, first_error, last_error, first_attempt, last_attempt)
           WHERE b.endpoint = $1 AND b.seq = r.seq",
-    )
+    ))
     .bind(endpoint)
     .bind(seqs)
     .bind(
@@ -207,8 +212,16 @@ pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<()
             .map(|one| i32::try_from(one.count).unwrap_or(i32::MAX))
             .collect::<Vec<_>>(),
     )
-    .bind(attempts().map(|one| one.first_error.clone()).collect::<Vec<_>>())
-    .bind(attempts().map(|one| one.last_error.clone()).collect::<Vec<_>>())
+    .bind(
+        attempts()
+            .map(|one| one.first_error.as_deref().map(words))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        attempts()
+            .map(|one| one.last_error.as_deref().map(words))
+            .collect::<Vec<_>>(),
+    )
     .bind(attempts().map(|one| one.first_at.map(micros)).collect::<Vec<_>>())
     .bind(attempts().map(|one| one.last_at.map(micros)).collect::<Vec<_>>())
     .execute(pool)
@@ -286,6 +299,37 @@ pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError>
         .map_err(failed("read the marks of"))
 }
 
+/// The first rows of endpoint `$1`, `$2` of them and none of `$3`, and since when they wait. Rows are appended about in the
+/// order in which they were first tried, so the oldest are among the first; and whatever the backlog's size, no more is
+/// read than these.
+const FIRST_ONES: &str =
+    "SELECT seq, least(first_attempt_at, appended_at) AS since FROM pgstream.webhook_backlog
+    WHERE endpoint = $1 AND seq <> ALL($3) ORDER BY seq LIMIT $2";
+
+/// Since when the oldest of the first `limit` rows but those of `except` waits: when it was first tried or written,
+/// whichever is earlier.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn oldest(
+    pool: &PgPool,
+    endpoint: &str,
+    limit: usize,
+    except: &[i64],
+) -> Result<Option<SystemTime>, StoreError> {
+    let text = format!(
+        "SELECT (extract(epoch FROM min(since)) * 1000000)::bigint FROM ({FIRST_ONES}) AS first_ones"
+    );
+    let oldest: Option<i64> = sqlx::query_scalar(AssertSqlSafe(text))
+        .bind(endpoint)
+        .bind(signed(limit))
+        .bind(except)
+        .fetch_one(pool)
+        .await
+        .map_err(failed("read"))?;
+    Ok(time(oldest))
+}
+
 /// Has the oldest rows become dead letters for their age or number: of the first `limit` rows but those of `except`,
 /// those that were first tried or written before `before`, if that is given.
 ///
@@ -299,14 +343,12 @@ pub async fn bury_oldest(
     except: &[i64],
 ) -> Result<Removed, StoreError> {
     let text = format!(
-        "WITH first_ones AS (
-             SELECT seq, least(first_attempt_at, appended_at) AS since FROM pgstream.webhook_backlog
-              WHERE endpoint = $1 AND seq <> ALL($4) ORDER BY seq LIMIT $2),
+        "WITH first_ones AS ({FIRST_ONES}),
          gone AS (
-             DELETE FROM pgstream.webhook_backlog USING first_ones
-              WHERE endpoint = $1 AND webhook_backlog.seq = first_ones.seq
-                AND ($3::bigint IS NULL OR since < timestamptz 'epoch' + $3 * interval '1 microsecond')
-             RETURNING webhook_backlog.*),
+             DELETE FROM pgstream.webhook_backlog AS b USING first_ones AS f
+              WHERE b.endpoint = $1 AND b.seq = f.seq
+                AND ($4::bigint IS NULL OR since < timestamptz 'epoch' + $4 * interval '1 microsecond')
+             RETURNING b.*),
          buried AS (
              INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
              SELECT endpoint, 'retention', {COLUMNS} FROM gone {UPDATE})
@@ -315,8 +357,8 @@ pub async fn bury_oldest(
     let rows = sqlx::query(AssertSqlSafe(text))
         .bind(endpoint)
         .bind(signed(limit))
-        .bind(before.map(micros))
         .bind(except)
+        .bind(before.map(micros))
         .fetch_all(pool)
         .await
         .map_err(failed("move the oldest rows to the dead letters from"))?;
@@ -349,7 +391,8 @@ pub async fn kinds(pool: &PgPool, endpoint: &str) -> Result<Vec<Kind>, StoreErro
     kinds.collect::<Result<_, _>>().map_err(failed("read"))
 }
 
-/// Deletes rows of this kind that came from the stream: at most `limit`, and none of `except`.
+/// Deletes rows of this kind that came from the stream: at most `limit`, the first ones behind `after`, and none of
+/// `except`. Whoever deletes all of them goes on behind the last that is gone, so that no row is looked at twice.
 ///
 /// # Errors
 /// [`StoreError::Query`]
@@ -357,6 +400,7 @@ pub async fn discard_kind(
     pool: &PgPool,
     endpoint: &str,
     kind: &Kind,
+    after: i64,
     limit: usize,
     except: &[i64],
 ) -> Result<Removed, StoreError> {
@@ -365,7 +409,7 @@ pub async fn discard_kind(
              SELECT seq FROM pgstream.webhook_backlog
               WHERE endpoint = $1 AND origin = 'stream' AND schema_name = $2 AND table_name = $3
                 AND root_schema IS NOT DISTINCT FROM $4 AND root_table IS NOT DISTINCT FROM $5 AND action = $6
-                AND seq <> ALL($8) ORDER BY seq LIMIT $7)
+                AND seq > $9 AND seq <> ALL($8) ORDER BY seq LIMIT $7)
          RETURNING seq, bytes",
     )
     .bind(endpoint)
@@ -376,6 +420,7 @@ pub async fn discard_kind(
     .bind(kind.action.to_string())
     .bind(signed(limit))
     .bind(except)
+    .bind(after)
     .fetch_all(pool)
     .await
     .map_err(failed("delete from"))?;
