@@ -844,8 +844,8 @@ async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in
 /// Filled and drained for ever, a backlog is no larger than what it held at one time, and some garbage.
 #[tokio::test]
 async fn filling_and_draining_for_long_does_not_bloat_the_tables() {
-    const STRETCHES: usize = 6;
-    const ROUNDS: usize = 50;
+    const STRETCHES: usize = 12;
+    const ROUNDS: usize = 25;
     const ROWS: usize = 500;
     // How often autovacuum looks is the server's matter; what it finds worth cleaning is the table's, for one that is
     // cleaned late by the server's settings.
@@ -883,11 +883,12 @@ async fn filling_and_draining_for_long_does_not_bloat_the_tables() {
         );
     }
     println!("bytes on disk after each {} rows: {sizes:?}", ROUNDS * ROWS);
-    // No more than the garbage of one stretch, in the rows and in both indexes.
-    let stretch = i64::try_from(ROUNDS * ROWS * 1_200).unwrap();
+    // No more than the garbage of two stretches, in the rows and in both indexes: what came while it was being cleaned,
+    // and what came before. All together would be six times that.
+    let bound = i64::try_from(2 * ROUNDS * ROWS * 1_200).unwrap();
     assert!(
-        sizes.iter().all(|size| *size <= stretch),
-        "{sizes:?} of {stretch}"
+        sizes.iter().all(|size| *size <= bound),
+        "{sizes:?}, more than {bound}"
     );
     let marks: i64 = store
         .value("SELECT pg_relation_size('pgstream.webhook_backlog_marks')")
