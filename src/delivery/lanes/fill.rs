@@ -82,14 +82,11 @@ impl<T> Lanes<T> {
         if self.order == Order::Unordered {
             return;
         }
-        let (table, era) = (self.entries[id].place.table, self.entries[id].era);
+        let table = self.entries[id].place.table;
         for next in self.entries[id].followers() {
             let follower = &mut self.entries[next];
             follower.claimed += 1;
-            // One of another table, whose hash collides, may belong to an era that is not reached.
-            let reached = (follower.place.table, follower.era) == (table, era)
-                || self.tables[&follower.place.table].has_reached(follower.era);
-            if follower.is_claimable() && reached {
+            if follower.is_claimable() {
                 let (arrival, source) = (follower.arrival, Source::Follower(next));
                 self.candidates.push(Reverse(Candidate { arrival, source }));
             }

@@ -57,8 +57,8 @@ use table::Table;
 pub struct Lanes<T> {
     order: Order,
     entries: Entries<T>,
-    /// The last delivery of each lane.
-    lanes: HashMap<LaneKey, usize>,
+    /// The last delivery of each lane. Hashes of rows of two tables may collide, so the table is named too.
+    lanes: HashMap<(TableKey, LaneKey), Link>,
     tables: HashMap<TableKey, Table>,
     /// What may be handed out, that which is ready longest first.
     ready: VecDeque<Ready>,
@@ -318,12 +318,12 @@ impl<T> Lanes<T> {
         entry.whole = whole;
         entry.era = era;
         for (_, key) in entry.lanes() {
-            let Some(last) = self.lanes.insert(key, id) else {
+            let Some(last) = self.lanes.insert((place.table, key), Link::to(id)) else {
                 continue;
             };
-            let before = &mut self.entries[last];
-            // Lanes of two tables whose hashes collide are one lane. Of one table, eras keep the order between them.
-            if before.place.table != place.table || before.era == era {
+            let before = &mut self.entries[last.id()];
+            // What is of an earlier era is done before this one opens.
+            if before.era == era {
                 let slot = before.slot_of(key);
                 before.next[slot] = Some(Link::to(id));
                 self.entries[id].behind += 1;
@@ -347,7 +347,7 @@ impl<T> Lanes<T> {
         if table.is_open(entry.era) {
             self.make_ready(id);
         } else {
-            table.hold(entry.era, id);
+            table.hold(id);
         }
     }
 
@@ -372,8 +372,8 @@ impl<T> Lanes<T> {
                 if self.entries[next].behind == 0 {
                     self.reach_head(next);
                 }
-            } else if let hash_map::Entry::Occupied(last) = self.lanes.entry(key)
-                && *last.get() == id
+            } else if let hash_map::Entry::Occupied(last) = self.lanes.entry((entry.place.table, key))
+                && last.get().id() == id
             {
                 last.remove();
             }
@@ -381,11 +381,11 @@ impl<T> Lanes<T> {
         let hash_map::Entry::Occupied(mut table) = self.tables.entry(entry.place.table) else {
             unreachable!("a table exists while something of it is not done");
         };
-        let opened = table.get_mut().leave(entry.era);
+        let opened = table.get_mut().leave();
         if table.get().is_done() {
             table.remove();
         }
-        for head in opened.into_iter().flatten() {
+        for head in opened {
             self.make_ready(head);
         }
         entry.value

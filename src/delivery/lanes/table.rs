@@ -44,9 +44,9 @@ impl Table {
     pub(super) fn enter(&mut self, whole: bool) -> u32 {
         let newest = self.closed.back_mut().unwrap_or(&mut self.open);
         if newest.len == 0 {
-            newest.whole = whole;
-        }
-        if newest.len > 0 && (whole || newest.whole) {
+            // The first of its table.
+            (newest.len, newest.whole) = (1, whole);
+        } else if whole || newest.whole {
             let heads = VecDeque::new();
             self.closed.push_back(Era { len: 1, whole, heads });
         } else {
@@ -56,19 +56,16 @@ impl Table {
             .wrapping_add(u32::try_from(self.closed.len()).expect("an era is a delivery at least"))
     }
 
-    /// A delivery of `era` is done; returns what may be handed out now if another era is open.
-    pub(super) fn leave(&mut self, era: u32) -> Option<VecDeque<usize>> {
-        let index = self.index(era);
-        self.era_mut(index).len -= 1;
-        let mut opened = None;
-        while self.open.len == 0
+    /// A delivery of the open era is done; returns what may be handed out now if that opens another one.
+    pub(super) fn leave(&mut self) -> VecDeque<usize> {
+        self.open.len -= 1;
+        if self.open.len == 0
             && let Some(next) = self.closed.pop_front()
         {
             self.open = next;
             self.first = self.first.wrapping_add(1);
-            opened = Some(std::mem::take(&mut self.open.heads));
         }
-        opened
+        std::mem::take(&mut self.open.heads)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -79,28 +76,28 @@ impl Table {
         era == self.first
     }
 
-    /// A delivery of a closed era has nothing of its era before it.
-    pub(super) fn hold(&mut self, era: u32, id: usize) {
-        let index = self.index(era);
-        self.era_mut(index).heads.push_back(id);
+    /// The delivery that came last, of a closed era, has nothing of its era before it.
+    pub(super) fn hold(&mut self, id: usize) {
+        if let Some(newest) = self.closed.back_mut() {
+            newest.heads.push_back(id);
+        }
     }
 
     /// A delivery joins the group that is being put together; returns whether the group has reached another era, whose
     /// [`Table::head`]s may join it too.
     pub(super) fn claim(&mut self) -> bool {
         self.claimed += 1;
-        let complete = self.claimed == self.era_mut(self.reached).len;
+        let era = match self.reached.checked_sub(1) {
+            None => &self.open,
+            Some(closed) => &self.closed[closed],
+        };
+        let complete = self.claimed == era.len;
         let reaches = complete && self.reached < self.closed.len();
         if reaches {
             self.reached += 1;
             self.claimed = 0;
         }
         reaches
-    }
-
-    /// Whether the group that is being put together has all of the eras before `era`.
-    pub(super) fn has_reached(&self, era: u32) -> bool {
-        self.index(era) <= self.reached
     }
 
     /// The oldest head of the era that the group that is being put together has reached.
@@ -121,16 +118,5 @@ impl Table {
     pub(super) fn forget_claims(&mut self) {
         self.reached = 0;
         self.claimed = 0;
-    }
-
-    fn index(&self, era: u32) -> usize {
-        era.wrapping_sub(self.first) as usize
-    }
-
-    fn era_mut(&mut self, index: usize) -> &mut Era {
-        match index.checked_sub(1) {
-            None => &mut self.open,
-            Some(closed) => &mut self.closed[closed],
-        }
     }
 }

@@ -3,6 +3,9 @@ use std::time::Duration;
 use super::*;
 use crate::event::KeySet;
 
+mod model;
+mod properties;
+
 const TABLE: TableKey = TableKey(100);
 const OTHER: TableKey = TableKey(200);
 

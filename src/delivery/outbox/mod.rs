@@ -460,7 +460,10 @@ impl State {
     /// When a batch that waits for more is sent as it is; nothing if it need not wait.
     fn batch_is_due(&mut self, now: Instant) -> Option<Instant> {
         let batch = self.settings.batch;
-        if batch.size <= 1 || batch.wait.is_zero() || self.lanes.ready_len() >= batch.size {
+        // What waits behind what is ready may join it; what is sent once more stays as it is.
+        let waiting = self.lanes.len() - self.lanes.in_flight() - self.lanes.delayed();
+        let full = batch.size <= 1 || batch.wait.is_zero() || waiting >= batch.size;
+        if full || self.lanes.next_is_sent_once_more() {
             return None;
         }
         if !self.lanes.has_ready() {
