@@ -7,7 +7,7 @@ use pgstream::delivery::model::{Attempts, Row, StoredPlace, Written};
 use pgstream::demo::cluster::Cluster;
 use pgstream::event::{Origin, Position};
 use pgstream::pipeline::filtered_tables;
-use pgstream::store::backlog::{self, Appended, Kind, Touched};
+use pgstream::store::backlog::{self, Appended, Kind, Removed, Touched};
 use pgstream::store::{self, MigrationSet, PgPool, dead_letters};
 use pgstream_proto::Lsn;
 use sqlx::AssertSqlSafe;
@@ -830,13 +830,18 @@ async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in
             .await
             .unwrap()
     };
-    let first = discard(0, 1, &seqs[..1]).await;
-    assert_eq!(
-        (first.seqs, first.bytes),
-        (vec![seqs[3]], "payload of d".len() as u64)
-    );
-    assert_eq!(discard(seqs[3], 10, &[]).await.seqs, [seqs[7]]);
-    assert_eq!(discard(seqs[3], 10, &[]).await.seqs, [0; 0]);
+    let first = discard(0, 4, &seqs[..1]).await;
+    let only_d = Removed {
+        seqs: vec![seqs[3]],
+        bytes: "payload of d".len() as u64,
+    };
+    assert_eq!((first.removed, first.last), (only_d, Some(seqs[3])));
+    let none = discard(seqs[3], 2, &[]).await;
+    assert_eq!((none.removed, none.last), (Removed::default(), Some(seqs[5])));
+    let rest = discard(seqs[5], 10, &[]).await;
+    assert_eq!((rest.removed.seqs, rest.last), (vec![seqs[7]], Some(seqs[7])));
+    let behind_all = discard(seqs[7], 10, &[]).await;
+    assert_eq!((behind_all.removed, behind_all.last), (Removed::default(), None));
     assert_eq!(store.ids(A).await, ["a", "b", "c", "e", "f", "g"]);
     assert!(backlog::kinds(&store.pool, B).await.unwrap().is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::StoreError;
-use super::backlog::columns::{ARRAYS, COLUMNS, VALUES, bind, micros, said, words};
+use super::backlog::columns::{ARRAYS, COLUMNS, VALUES, bind, micros, said, span, words};
 use crate::delivery::model::Written;
 use crate::event::Position;
 
@@ -19,7 +19,7 @@ pub(super) const UPDATE: &str =
 /// statement.
 ///
 /// # Errors
-/// [`StoreError::Query`]: nothing was written or deleted.
+/// [`StoreError::Table`]: nothing was written or deleted.
 pub async fn bury(
     pool: &PgPool,
     endpoint: Option<&str>,
@@ -27,10 +27,11 @@ pub async fn bury(
     rows: &[i64],
 ) -> Result<(), StoreError> {
     let text = format!(
-        "WITH gone AS (DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($25))
+        "WITH gone AS (DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($25) AND seq {})
          INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
          SELECT DISTINCT ON (r.webhook_id, r.replay_run) $1, ($24::text[])[r.place], {VALUES} FROM {ARRAYS}
-          ORDER BY r.webhook_id, r.replay_run, r.place DESC {UPDATE}"
+          ORDER BY r.webhook_id, r.replay_run, r.place DESC {UPDATE}",
+        span!("$25")
     );
     let written: Vec<Written<'_>> = letters.iter().map(|(written, _)| *written).collect();
     let reasons: Vec<&str> = letters.iter().map(|(_, reason)| *reason).collect();
@@ -46,7 +47,7 @@ pub async fn bury(
 /// Writes a record that could not be read, as it is. Writing it again changes nothing.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn bury_raw(
     pool: &PgPool,
     webhook_id: &str,
@@ -79,7 +80,7 @@ pub async fn bury_raw(
 /// Deletes dead letters that died before `before`, at most `limit`, and says how many.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn clean(pool: &PgPool, before: SystemTime, limit: usize) -> Result<u64, StoreError> {
     sqlx::query(
         "DELETE FROM pgstream.webhook_dead_letters WHERE id IN (

@@ -25,6 +25,21 @@ macro_rules! said {
 }
 pub(in crate::store) use said;
 
+/// The range that these numbers are in, behind the name of a column. It has the primary key used, whatever is guessed about
+/// the number of rows.
+macro_rules! span {
+    ($numbers:literal) => {
+        concat!(
+            "BETWEEN (SELECT min(n) FROM unnest(",
+            $numbers,
+            "::bigint[]) AS n) AND (SELECT max(n) FROM unnest(",
+            $numbers,
+            "::bigint[]) AS n)"
+        )
+    };
+}
+pub(in crate::store) use span;
+
 /// What a row of both tables is written from: an element of each of the arrays that [`bind`] binds, in this order.
 pub(in crate::store) const ARRAYS: &str = "unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[], $16::text[],

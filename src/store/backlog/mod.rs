@@ -5,18 +5,25 @@
 //!
 //! Of two appends for one endpoint, the one that commits first has the lower `seq`s, since each locks the endpoint's mark
 //! before it draws any. So whoever reads behind the highest `seq` seen so far misses nothing.
+//!
+//! # Plans
+//!
+//! A backlog grows from nothing to millions of rows before anyone has counted them, so no statement here leaves it to the
+//! planner's guesses whether it reads a few rows of an endpoint or all: each names the range of `seq` it is about, or takes
+//! the first rows in the order of the primary key and looks at what they are only then.
 
 pub(super) mod columns;
+mod removal;
 
 use std::time::SystemTime;
 
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use self::columns::{
-    ARRAYS, COLUMNS, SELECTED, VALUES, bind, letter, micros, position, read, said, time, words,
+    ARRAYS, COLUMNS, SELECTED, VALUES, bind, micros, position, read, said, span, time, words,
 };
+pub use self::removal::{Kind, Removed, Swept, bury_oldest, discard_kind, kinds, oldest};
 use super::StoreError;
-use super::dead_letters::UPDATE;
 use crate::delivery::model::{Attempts, Row, Written};
 use crate::event::Position;
 
@@ -62,28 +69,6 @@ pub struct Totals {
     pub oldest: Option<SystemTime>,
 }
 
-/// Rows that are gone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Which.
-    pub seqs: Vec<i64>,
-    /// Their bytes of payload.
-    pub bytes: u64,
-}
-
-/// What subscriptions tell apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kind {
-    /// The table's schema.
-    pub schema: String,
-    /// The table's name.
-    pub table: String,
-    /// Schema and name of its root, if it is a partition.
-    pub root: Option<(String, String)>,
-    /// The letter of the change.
-    pub action: char,
-}
-
 /// The endpoint's mark is locked, and raised to `$24` to `$27` if that is further on or of another source.
 const LOCK_AND_RAISE: &str = "INSERT INTO pgstream.webhook_backlog_marks AS m (endpoint, source, epoch, commit_lsn, lsn)
     VALUES ($1, $24::numeric, $25, $26::pg_lsn, $27::pg_lsn)
@@ -98,7 +83,7 @@ const LOCK_AND_RAISE: &str = "INSERT INTO pgstream.webhook_backlog_marks AS m (e
 /// statement. Returns the rows that the backlog did not have before.
 ///
 /// # Errors
-/// [`StoreError::Query`]: nothing was appended.
+/// [`StoreError::Table`]: nothing was appended.
 pub async fn append(
     pool: &PgPool,
     endpoint: &str,
@@ -135,7 +120,7 @@ pub async fn append(
 /// fit into `max_bytes` together.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn load(
     pool: &PgPool,
     endpoint: &str,
@@ -175,21 +160,24 @@ pub async fn load(
 /// Deletes rows that are done with, and says how many there were.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn delete(pool: &PgPool, endpoint: &str, seqs: &[i64]) -> Result<u64, StoreError> {
-    sqlx::query("DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($2)")
-        .bind(endpoint)
-        .bind(seqs)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected())
-        .map_err(failed("delete from"))
+    sqlx::query(concat!(
+        "DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($2) AND seq ",
+        span!("$2")
+    ))
+    .bind(endpoint)
+    .bind(seqs)
+    .execute(pool)
+    .await
+    .map(|done| done.rows_affected())
+    .map_err(failed("delete from"))
 }
 
 /// Writes down what was tried with rows that are still there.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<(), StoreError> {
     let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
     let attempts = || rows.iter().map(|row| &row.attempts);
@@ -203,7 +191,8 @@ pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<()
                 last_attempt_at = timestamptz 'epoch' + r.last_attempt * interval '1 microsecond'
            FROM unnest($2::bigint[], $3::integer[], $4::bytea[], $5::bytea[], $6::bigint[], $7::bigint[])
                 AS r (seq, attempts, first_error, last_error, first_attempt, last_attempt)
-          WHERE b.endpoint = $1 AND b.seq = r.seq",
+          WHERE b.endpoint = $1 AND b.seq = r.seq AND b.seq ",
+        span!("$2")
     ))
     .bind(endpoint)
     .bind(seqs)
@@ -237,7 +226,7 @@ const SUMS: &str = "count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes,
 /// What each endpoint that has any rows has.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
     let text =
         format!("SELECT endpoint, {SUMS} FROM pgstream.webhook_backlog GROUP BY endpoint ORDER BY endpoint");
@@ -254,7 +243,7 @@ pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
 /// What this endpoint has.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn totals_of(pool: &PgPool, endpoint: &str) -> Result<Totals, StoreError> {
     let text =
         format!("SELECT $1::text AS endpoint, {SUMS} FROM pgstream.webhook_backlog WHERE endpoint = $1");
@@ -282,7 +271,7 @@ fn read_totals(row: &sqlx::postgres::PgRow) -> Result<Totals, sqlx::Error> {
 /// The marks of all endpoints that have one.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError> {
     let rows = sqlx::query(
         "SELECT endpoint, source::text AS source, epoch, commit_lsn::text AS commit_lsn, lsn::text AS lsn
@@ -297,144 +286,6 @@ pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError>
     marks
         .collect::<Result<_, _>>()
         .map_err(failed("read the marks of"))
-}
-
-/// The first rows of endpoint `$1`, `$2` of them and none of `$3`, and since when they wait. Rows are appended about in the
-/// order in which they were first tried, so the oldest are among the first; and whatever the backlog's size, no more is
-/// read than these.
-const FIRST_ONES: &str =
-    "SELECT seq, least(first_attempt_at, appended_at) AS since FROM pgstream.webhook_backlog
-    WHERE endpoint = $1 AND seq <> ALL($3) ORDER BY seq LIMIT $2";
-
-/// Since when the oldest of the first `limit` rows but those of `except` waits: when it was first tried or written,
-/// whichever is earlier.
-///
-/// # Errors
-/// [`StoreError::Query`]
-pub async fn oldest(
-    pool: &PgPool,
-    endpoint: &str,
-    limit: usize,
-    except: &[i64],
-) -> Result<Option<SystemTime>, StoreError> {
-    let text = format!(
-        "SELECT (extract(epoch FROM min(since)) * 1000000)::bigint FROM ({FIRST_ONES}) AS first_ones"
-    );
-    let oldest: Option<i64> = sqlx::query_scalar(AssertSqlSafe(text))
-        .bind(endpoint)
-        .bind(signed(limit))
-        .bind(except)
-        .fetch_one(pool)
-        .await
-        .map_err(failed("read"))?;
-    Ok(time(oldest))
-}
-
-/// Has the oldest rows become dead letters for their age or number: of the first `limit` rows but those of `except`,
-/// those that were first tried or written before `before`, if that is given.
-///
-/// # Errors
-/// [`StoreError::Query`]
-pub async fn bury_oldest(
-    pool: &PgPool,
-    endpoint: &str,
-    limit: usize,
-    before: Option<SystemTime>,
-    except: &[i64],
-) -> Result<Removed, StoreError> {
-    let text = format!(
-        "WITH first_ones AS ({FIRST_ONES}),
-         gone AS (
-             DELETE FROM pgstream.webhook_backlog AS b USING first_ones AS f
-              WHERE b.endpoint = $1 AND b.seq = f.seq
-                AND ($4::bigint IS NULL OR since < timestamptz 'epoch' + $4 * interval '1 microsecond')
-             RETURNING b.*),
-         buried AS (
-             INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
-             SELECT endpoint, 'retention', {COLUMNS} FROM gone {UPDATE})
-         SELECT seq, bytes FROM gone"
-    );
-    let rows = sqlx::query(AssertSqlSafe(text))
-        .bind(endpoint)
-        .bind(signed(limit))
-        .bind(except)
-        .bind(before.map(micros))
-        .fetch_all(pool)
-        .await
-        .map_err(failed("move the oldest rows to the dead letters from"))?;
-    removed(&rows)
-}
-
-/// The kinds of changes of the stream that this endpoint has rows of.
-///
-/// # Errors
-/// [`StoreError::Query`]
-pub async fn kinds(pool: &PgPool, endpoint: &str) -> Result<Vec<Kind>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT DISTINCT schema_name, table_name, root_schema, root_table, action FROM pgstream.webhook_backlog
-          WHERE endpoint = $1 AND origin = 'stream'",
-    )
-    .bind(endpoint)
-    .fetch_all(pool)
-    .await
-    .map_err(failed("read"))?;
-    let kinds = rows.iter().map(|row| {
-        let root: (Option<String>, Option<String>) =
-            (row.try_get("root_schema")?, row.try_get("root_table")?);
-        Ok(Kind {
-            schema: row.try_get("schema_name")?,
-            table: row.try_get("table_name")?,
-            root: root.0.zip(root.1),
-            action: letter(row.try_get("action")?)?,
-        })
-    });
-    kinds.collect::<Result<_, _>>().map_err(failed("read"))
-}
-
-/// Deletes rows of this kind that came from the stream: at most `limit`, the first ones behind `after`, and none of
-/// `except`. Whoever deletes all of them goes on behind the last that is gone, so that no row is looked at twice.
-///
-/// # Errors
-/// [`StoreError::Query`]
-pub async fn discard_kind(
-    pool: &PgPool,
-    endpoint: &str,
-    kind: &Kind,
-    after: i64,
-    limit: usize,
-    except: &[i64],
-) -> Result<Removed, StoreError> {
-    let rows = sqlx::query(
-        "DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq IN (
-             SELECT seq FROM pgstream.webhook_backlog
-              WHERE endpoint = $1 AND origin = 'stream' AND schema_name = $2 AND table_name = $3
-                AND root_schema IS NOT DISTINCT FROM $4 AND root_table IS NOT DISTINCT FROM $5 AND action = $6
-                AND seq > $9 AND seq <> ALL($8) ORDER BY seq LIMIT $7)
-         RETURNING seq, bytes",
-    )
-    .bind(endpoint)
-    .bind(&kind.schema)
-    .bind(&kind.table)
-    .bind(kind.root.as_ref().map(|(schema, _)| schema))
-    .bind(kind.root.as_ref().map(|(_, table)| table))
-    .bind(kind.action.to_string())
-    .bind(signed(limit))
-    .bind(except)
-    .bind(after)
-    .fetch_all(pool)
-    .await
-    .map_err(failed("delete from"))?;
-    removed(&rows)
-}
-
-fn removed(rows: &[sqlx::postgres::PgRow]) -> Result<Removed, StoreError> {
-    let mut removed = Removed::default();
-    for row in rows {
-        removed.seqs.push(row.try_get("seq").map_err(failed("read"))?);
-        let bytes: i64 = row.try_get("bytes").map_err(failed("read"))?;
-        removed.bytes += u64::try_from(bytes).unwrap_or_default();
-    }
-    Ok(removed)
 }
 
 fn signed(number: usize) -> i64 {
