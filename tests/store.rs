@@ -930,6 +930,73 @@ async fn fill_and_drain(store: &Store, round: usize, rows: usize) {
     backlog::delete(&store.pool, A, &seqs).await.unwrap();
 }
 
+/// What an outage has filled in a minute, nobody has analysed yet: the planner's guesses must not matter.
+#[tokio::test]
+async fn no_step_reads_the_whole_of_a_large_backlog() {
+    const ROWS: i64 = 100_000;
+    const ROUNDS: i64 = 15;
+    let store = Store::new(&[("autovacuum", "off")]).await;
+    let mut watcher = session(&store.cluster).await;
+    run(
+        &mut watcher,
+        &format!(
+            "INSERT INTO pgstream.webhook_backlog (endpoint, webhook_id, origin, schema_name, table_name, action, table_key,
+                    source, epoch, commit_lsn, lsn, payload)
+             SELECT '{A}', n, 'stream', 'public', 'items', 'I', 7, 1, 1, '0/1', '0/1', 'x' FROM generate_series(1, {ROWS}) n"
+        ),
+    )
+    .await;
+    let pool = &store.pool;
+    let other = Kind {
+        schema: "public".to_owned(),
+        table: "others".to_owned(),
+        root: None,
+        action: 'U',
+    };
+    let mut after = 0;
+    for _ in 0..ROUNDS {
+        let chunk = backlog::load(pool, A, after, 500, 1_000_000).await.unwrap();
+        let seqs: Vec<i64> = chunk.rows.iter().map(|row| row.seq).collect();
+        after = *seqs.last().unwrap();
+        let touched = |seq: &i64| Touched {
+            seq: *seq,
+            attempts: tried("503"),
+        };
+        let rows: Vec<Touched> = seqs.iter().map(touched).collect();
+        backlog::touch(pool, A, &rows).await.unwrap();
+        assert!(backlog::oldest(pool, A, 500, &seqs).await.unwrap().is_some());
+        let swept = backlog::discard_kind(pool, A, &other, after, 500, &seqs)
+            .await
+            .unwrap();
+        assert_eq!(swept.removed, Removed::default());
+        let buried = backlog::bury_oldest(pool, A, 100, None, &seqs).await.unwrap();
+        assert_eq!(buried.seqs.len(), 100);
+        let event = sample("refused");
+        dead_letters::bury(pool, Some(A), &[(event.written(), "refused")], &seqs[..50])
+            .await
+            .unwrap();
+        assert_eq!(backlog::delete(pool, A, &seqs).await.unwrap(), 450);
+    }
+    // A session that ends has told all it counted.
+    pool.close().await;
+    wait_until("the sessions have ended", async || {
+        value::<i64>(
+            &mut session(&store.cluster).await,
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgstream'",
+        )
+        .await
+            == 0
+    })
+    .await;
+    let read: i64 = value(
+        &mut watcher,
+        "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'webhook_backlog'",
+    )
+    .await;
+    println!("{} rows read a round", read / ROUNDS);
+    assert!(read > 0 && read < ROUNDS * ROWS / 5, "{read}");
+}
+
 #[tokio::test]
 async fn no_table_of_ours_feeds_the_stream_or_is_lost_in_a_crash() {
     let cluster = initialised(&[]).await;

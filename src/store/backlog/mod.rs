@@ -10,7 +10,8 @@
 //!
 //! A backlog grows from nothing to millions of rows before anyone has counted them, so no statement here leaves it to the
 //! planner's guesses whether it reads a few rows of an endpoint or all: each names the range of `seq` it is about, or takes
-//! the first rows in the order of the primary key and looks at what they are only then.
+//! the first rows in the order of the primary key and looks at what they are only then. (Our sessions make no bitmap scans,
+//! see [`mod@super::connect`].)
 
 pub(super) mod columns;
 mod removal;
