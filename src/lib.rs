@@ -17,6 +17,7 @@
 //! | [`endpoint`] | a URL, how to talk to it, and how it does |
 //! | [`store`] | PostgreSQL as a database: migrations, and one file for each table |
 //! | [`setup`] | what `init` and `tear-down` do |
+//! | [`operator`] | what an operator can do to endpoints and dead letters; `cli` and `api` call it |
 //! | [`http_server`], [`api`] | the subscription server |
 //! | [`receiver`] | receivers of webhooks: `listen`, and the one of the demo |
 //! | [`demo`] | a throwaway PostgreSQL and a short story of changes |
@@ -54,6 +55,7 @@ pub mod demo;
 pub mod endpoint;
 pub mod event;
 pub mod http_server;
+pub mod operator;
 pub mod pipeline;
 pub mod progress;
 pub mod receiver;

@@ -1,14 +1,16 @@
 //! Suite `backlog`: what an endpoint does not take is kept, in order, and holds nothing else back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::program::Program;
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::world::{Change, DEADLINE, World, receiver, webhook_id};
+use crate::support::world::{Change, DEADLINE, Sql, World, receiver, webhook_id};
 
 /// Retries come fast, and what hangs is noticed fast.
 const FAST: [(&str, &str); 3] = [
@@ -207,5 +209,151 @@ fn what_is_unsubscribed_is_discarded_in_the_backlog_too() {
             .value::<i64>("SELECT count(*) FROM pgstream.webhook_dead_letters"),
         0
     );
+    assert!(program.terminate().0.success());
+}
+
+#[test]
+fn a_backlog_is_drained_while_the_stream_goes_on() {
+    let mut world = world();
+    let (down, status) = switched(503);
+    let mut program = world.start(&FAST);
+    subscribe(&program, &down);
+    write(&mut world, 200, 1..=10);
+    world.sql.wait_until_settled();
+    // Somebody writes all the time, a little each.
+    let mut writer = Sql::open(&world.cluster, "postgres");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let mut version = 10;
+            while !stop.load(Ordering::SeqCst) {
+                version += 1;
+                // The pace of a stream that a debug build with a trace log can follow.
+                thread::sleep(Duration::from_millis(5));
+                writer.run(&format!("UPDATE items SET version = {version} WHERE id <= 5"));
+            }
+            version
+        }
+    });
+    let failed = down.requests().len();
+    status.store(200, Ordering::SeqCst);
+    program.wait_for_log("the end of the detour", |line| {
+        line["msg"] == "an endpoint's backlog is drained"
+    });
+    stop.store(true, Ordering::SeqCst);
+    let last = writing.join().unwrap();
+    world.sql.wait_until_delivered();
+    let delivered = &down.requests()[failed..];
+    assert_in_order(delivered, 5, last);
+    assert_in_order(&of_rows(delivered, 6..=200), 0, 0);
+    assert_eq!(of_rows(delivered, 6..=200).len(), 195 * 10);
+    assert!(program.terminate().0.success());
+}
+
+/// The requests about these rows.
+fn of_rows(requests: &[Arc<Request>], rows: std::ops::RangeInclusive<i64>) -> Vec<Arc<Request>> {
+    let about = |request: &&Arc<Request>| rows.contains(&Change::of(request).key);
+    requests.iter().filter(about).map(Arc::clone).collect()
+}
+
+#[test]
+fn a_paused_endpoint_gets_nothing_and_loses_nothing() {
+    let mut world = world();
+    let receiver = receiver();
+    let program = world.start(&FAST);
+    subscribe(&program, &receiver);
+    write(&mut world, 10, 1..=1);
+    world.sql.wait_until_delivered();
+    let url = receiver.url("/");
+    world.sql.run(&format!(
+        "INSERT INTO pgstream.webhook_endpoints (url, standing) VALUES ('{url}', 'paused')"
+    ));
+    world
+        .sql
+        .wait_for("SELECT count(*) = 1 FROM pgstream.webhook_endpoint_health WHERE health = 'paused'");
+    write(&mut world, 10, 2..=3);
+    world.sql.wait_until_settled();
+    assert_eq!(receiver.requests().len(), 10);
+    assert_eq!(world.sql.value::<i64>(BACKLOG), 20);
+    world.sql.run("DELETE FROM pgstream.webhook_endpoints");
+    world.sql.wait_until_delivered();
+    assert_in_order(&receiver.requests(), 10, 3);
+    assert_eq!(receiver.requests().len(), 30);
+    assert!(program.terminate().0.success());
+}
+
+#[test]
+fn what_an_operator_replays_goes_through_the_lanes_once_more() {
+    let mut world = world();
+    let (refusing, status) = switched(422);
+    let program = world.start(&FAST);
+    subscribe(&program, &refusing);
+    write(&mut world, 10, 1..=2);
+    world.sql.wait_until_settled();
+    let letters = "SELECT count(*) FROM pgstream.webhook_dead_letters";
+    assert_eq!(world.sql.value::<i64>(letters), 20);
+    let first: Vec<String> = refusing
+        .requests()
+        .iter()
+        .map(|request| webhook_id(request))
+        .collect();
+    status.store(200, Ordering::SeqCst);
+    world.sql.run(
+        "WITH gone AS (DELETE FROM pgstream.webhook_dead_letters RETURNING *)
+         INSERT INTO pgstream.webhook_backlog (endpoint, webhook_id, replay_run, origin, schema_name, table_name, action,
+                table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload)
+         SELECT endpoint, webhook_id, 1, 'replay', schema_name, table_name, action,
+                table_key, lane, moved_to, key_set, source, epoch, commit_lsn, lsn, payload FROM gone ORDER BY id",
+    );
+    let url = refusing.url("/");
+    world
+        .sql
+        .run(&format!("SELECT pg_notify('pgstream_endpoints', '{url}')"));
+    world
+        .sql
+        .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
+    let replayed = &refusing.requests()[first.len()..];
+    assert_eq!(replayed.len(), 20);
+    for request in replayed {
+        assert_eq!(request.header("webhook-replay"), Some("true"));
+        assert!(first.contains(&webhook_id(request)));
+    }
+    assert_in_order(replayed, 10, 2);
+    assert!(program.terminate().0.success());
+}
+
+#[test]
+fn an_endpoint_may_ask_for_batches_and_another_order() {
+    let mut world = world();
+    let receiver = receiver();
+    let program = world.start(&FAST);
+    let url = receiver.url("/");
+    world.sql.run(&format!(
+        "INSERT INTO pgstream.webhook_endpoints (url, ordering, batch_size, batch_wait_ms) VALUES ('{url}', 'serial', 10, 200)"
+    ));
+    subscribe(&program, &receiver);
+    write(&mut world, 20, 1..=2);
+    world.sql.wait_until_delivered();
+    let requests = receiver.requests();
+    let mut versions = Vec::new();
+    for request in &requests {
+        let body = request.json();
+        let changes = body["Data"].as_array().unwrap();
+        assert_eq!(
+            request.header("x-pgstream-batch-size"),
+            Some(changes.len().to_string().as_str())
+        );
+        assert!(changes.len() <= 10 && webhook_id(request).starts_with("batch-"));
+        versions.extend(changes.iter().map(|change| {
+            let value = |index: usize| change["columns"][index]["value"].as_i64().unwrap();
+            (value(1), value(0))
+        }));
+    }
+    let expected: Vec<(i64, i64)> = (1..=2)
+        .flat_map(|version| (1..=20).map(move |row| (version, row)))
+        .collect();
+    assert_eq!(versions, expected);
+    assert!(requests.len() <= 8, "{} requests", requests.len());
     assert!(program.terminate().0.success());
 }

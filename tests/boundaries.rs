@@ -207,6 +207,15 @@ fn the_store_imports_models_and_urls_only() {
 }
 
 #[test]
+fn the_operator_acts_on_the_store_only() {
+    let imports = imports(&sources("src"));
+    let expected: BTreeSet<String> = ["config", "endpoint::model", "store", "subscription::model"]
+        .map(str::to_owned)
+        .into();
+    assert_eq!(imports["operator"], expected);
+}
+
+#[test]
 fn there_are_no_circles_between_rooms() {
     let imports = imports(&sources("src"));
     let mut left: BTreeMap<&String, &BTreeSet<String>> = imports

@@ -66,18 +66,44 @@ fn every_command_has_help_with_an_example() {
         .filter(is_name)
         .map(|line| line.split_whitespace().next().unwrap())
         .collect();
-    for expected in ["init", "tear-down", "listen", "version"] {
+    for expected in [
+        "init",
+        "tear-down",
+        "endpoints",
+        "deadletters",
+        "listen",
+        "version",
+    ] {
         assert!(commands.contains(&expected), "{commands:?}");
     }
     for command in commands {
-        for arguments in [[command, "--help"], [command, "-h"], ["help", command]] {
-            let run = run(&mut pgstream(&arguments));
-            assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{arguments:?}");
-            let usage = format!("Usage: pgstream {command}");
-            assert!(run.stdout.starts_with(&usage), "{}", run.stdout);
-            let example = format!("Examples:\n  pgstream {command}");
-            assert!(run.stdout.contains(&example), "{}", run.stdout);
-        }
+        has_help(&[command]);
+    }
+    for command in [
+        "list", "show", "pause", "resume", "disable", "enable", "set", "move",
+    ] {
+        has_help(&["endpoints", command]);
+    }
+    for command in ["list", "show", "replay", "discard"] {
+        has_help(&["deadletters", command]);
+    }
+}
+
+/// Whether the command that these words name has help, however it is asked for.
+#[track_caller]
+fn has_help(words: &[&str]) {
+    for arguments in [
+        [words, &["--help"]].concat(),
+        [words, &["-h"]].concat(),
+        [&["help"], words].concat(),
+    ] {
+        let run = run(&mut pgstream(&arguments));
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        let command = words.join(" ");
+        let usage = format!("Usage: pgstream {command}");
+        assert!(run.stdout.starts_with(&usage), "{}", run.stdout);
+        let example = format!("Examples:\n  pgstream {command}");
+        assert!(run.stdout.contains(&example), "{}", run.stdout);
     }
 }
 
@@ -100,6 +126,19 @@ fn what_is_not_known_is_refused_with_the_nearest_that_is() {
         (
             &["listen", "--pgurl", URL],
             "the option --pgurl is not one of the command listen",
+        ),
+        (
+            &["endpoints", "lst"],
+            "the command endpoints \"lst\" is not known: did you mean endpoints list?",
+        ),
+        (&["endpoints", "show"], "the argument <url> is missing"),
+        (
+            &["endpoints"],
+            "no command given: write one of list, show, pause,",
+        ),
+        (
+            &["deadletters", "replay", "--dryrun"],
+            "the option --dryrun is not known: did you mean --dry-run?",
         ),
         (&["version", "--log-level=trce"], "did you mean trace?"),
         (&["listen", "--port", "70000"], "--port"),

@@ -97,8 +97,8 @@ async fn completes_what_is_half_done() {
         concat!(
             include_str!("../sql/source/0003_schema_log_triggers.down.sql"),
             "DELETE FROM pgstream.source_migrations WHERE version = 3;",
-            include_str!("../sql/store/0001_webhook_subscriptions.down.sql"),
-            "DROP TABLE pgstream.store_migrations;",
+            include_str!("../sql/store/0004_webhook_dead_letters.down.sql"),
+            "DELETE FROM pgstream.store_migrations WHERE version = 4;",
         ),
     )
     .await;
@@ -155,7 +155,15 @@ async fn a_store_of_its_own_is_migrated_too() {
     );
     assert_eq!(
         values::<String>(&mut session_in(&store_url).await, TABLES).await,
-        ["store_migrations", "webhook_subscriptions"]
+        [
+            "store_migrations",
+            "webhook_backlog",
+            "webhook_backlog_marks",
+            "webhook_dead_letters",
+            "webhook_endpoint_health",
+            "webhook_endpoints",
+            "webhook_subscriptions"
+        ]
     );
 }
 

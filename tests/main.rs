@@ -14,6 +14,7 @@ mod delivery;
 mod demo;
 mod init;
 mod listen;
+mod operator;
 mod payloads;
 mod preconditions;
 mod resume;

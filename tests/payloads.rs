@@ -174,7 +174,7 @@ fn subscribed(program: &Program) -> Receiver {
 
 /// Waits until everything written is settled; returns what came of users' tables.
 fn settled(world: &mut World, receiver: &Receiver) -> Vec<Arc<Request>> {
-    world.sql.wait_until_settled();
+    world.sql.wait_until_delivered();
     let requests = receiver.requests().into_iter();
     requests
         .filter(|request| request.json()["Data"]["schema"] != "pgstream")
@@ -280,7 +280,7 @@ fn odd_names_are_matched_exactly_and_arrive_as_they_are() {
             number += 1;
         }
     }
-    world.sql.wait_until_settled();
+    world.sql.wait_until_delivered();
     let mut requests = receiver.requests();
     requests.sort_by_key(|request| Change::of(request).key);
     assert_eq!(
@@ -442,7 +442,7 @@ fn a_subscription_to_a_partitioned_table_gets_its_partitions() {
         .run("CREATE TABLE parts.ca PARTITION OF orders_us (PRIMARY KEY (id)) FOR VALUES IN ('ca')");
     world.sql.run("UPDATE orders SET region = 'ca' WHERE id = 1");
     world.sql.run("TRUNCATE orders");
-    world.sql.wait_until_settled();
+    world.sql.wait_until_delivered();
     let requests = receiver.requests();
     let arrived: Vec<String> = requests
         .iter()
@@ -536,7 +536,7 @@ fn of_our_own_tables_only_new_entries_of_the_schema_log_arrive() {
         .sql
         .run("CREATE TABLE public.schema_log (id int PRIMARY KEY); UPDATE public.schema_log SET id = 1");
     world.sql.run("INSERT INTO public.schema_log VALUES (7)");
-    world.sql.wait_until_settled();
+    world.sql.wait_until_delivered();
     let arrived: Vec<String> = receiver
         .requests()
         .iter()
@@ -664,7 +664,7 @@ fn a_row_keeps_its_order_when_its_key_changes() {
              UPDATE t SET id = 1; DELETE FROM t"
         ));
     }
-    world.sql.wait_until_settled();
+    world.sql.wait_until_delivered();
     let delivered: Vec<(String, i64)> = receiver
         .requests()
         .iter()
@@ -690,6 +690,7 @@ fn every_row_keeps_its_order_under_retries_and_delays() {
         ROWS - 1
     ));
     let program = world.start(&FAST_RETRIES);
+    world.sql.wait_until_settled();
     let receiver = moody_receiver();
     program.subscribe(&json!({"url": receiver.url("/"), "table": "t"}));
     // Several transactions, each with several changes of some rows.
@@ -699,7 +700,7 @@ fn every_row_keeps_its_order_under_retries_and_delays() {
             start + 99
         ));
     }
-    world.sql.wait_until_settled();
+    world.sql.wait_until_delivered();
     let requests = receiver.requests();
     let mut last: BTreeMap<i64, (i64, u16)> = BTreeMap::new();
     let mut delivered = 0;

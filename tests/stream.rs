@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::support::database::{SLOT, initialised, run, session, value};
+use crate::support::database::{SLOT, initialised, run, session, value, values, wait_for};
 use crate::support::program::Program;
 use crate::support::receiver::{Action, Receiver, Request};
+use crate::support::world::Change;
 
 /// By when everything that is waited for has to have happened.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -32,7 +33,7 @@ async fn wait_until_confirmed(session: &mut PgConnection) {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_stops_the_stream_after_everything_before_it() {
+async fn in_strict_mode_a_record_that_cannot_be_read_stops_the_stream_after_everything_before_it() {
     const BEFORE: usize = 300;
     let cluster = initialised(&[]).await;
     let mut session = session(&cluster).await;
@@ -49,7 +50,8 @@ async fn a_record_that_cannot_be_read_stops_the_stream_after_everything_before_i
         Action::status(200)
     });
     let url = cluster.url("postgres");
-    let mut program = Program::start(&url, SLOT, &[]);
+    let strict = [("PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE", "true")];
+    let mut program = Program::start(&url, SLOT, &strict);
     program.subscribe(&json!({"url": receiver.url("/hook"), "schema": "public"}));
     run(
         &mut session,
@@ -65,7 +67,7 @@ async fn a_record_that_cannot_be_read_stops_the_stream_after_everything_before_i
         BEFORE,
         "everything before it, and nothing of or after it"
     );
-    let confirmed = format!("SELECT confirmed_flush_lsn = '{before}' FROM pg_replication_slots");
+    let confirmed = format!("SELECT confirmed_flush_lsn <= '{before}' FROM pg_replication_slots");
     assert!(value::<bool>(&mut session, &confirmed).await);
     // The remedy, as it is printed, loses that transaction and no other.
     let line = program.wait_for_log("the reason", |line| line["level"] == "critical");
@@ -76,6 +78,41 @@ async fn a_record_that_cannot_be_read_stops_the_stream_after_everything_before_i
     let program = Program::start(&url, SLOT, &[]);
     let requests = receiver.wait_for(|requests| requests.len() > BEFORE, DEADLINE);
     assert_eq!(requests[BEFORE].json()["Data"]["columns"][0]["value"], 0);
+    drop(program);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_stream_goes_on() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(&mut session, "CREATE TYPE \"a\"\"b\" AS ENUM ('sad', 'glad')").await;
+    run(
+        &mut session,
+        "CREATE TABLE feelings (id int PRIMARY KEY, mood \"a\"\"b\"); CREATE TABLE t (id int PRIMARY KEY)",
+    )
+    .await;
+    let receiver = Receiver::start(|_| Action::status(200));
+    let program = Program::start(&cluster.url("postgres"), SLOT, &[]);
+    program.subscribe(&json!({"url": receiver.url("/hook"), "schema": "public"}));
+    // Several within a transaction, some of them in one WAL record.
+    run(
+        &mut session,
+        "BEGIN; INSERT INTO t VALUES (1); INSERT INTO feelings VALUES (1, 'sad'), (2, 'glad'); INSERT INTO t VALUES (2); COMMIT",
+    )
+    .await;
+    let requests = receiver.wait_for(|requests| requests.len() == 2, DEADLINE);
+    let mut keys: Vec<i64> = requests.iter().map(|request| Change::of(request).key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [1, 2]);
+    let confirmed = "SELECT confirmed_flush_lsn >= pg_current_wal_lsn() FROM pg_replication_slots";
+    wait_for(&mut session, confirmed).await;
+    let letters: Vec<String> = values(
+        &mut session,
+        "SELECT concat_ws('|', endpoint IS NULL, reason, last_error <> '', convert_from(payload, 'UTF8') LIKE '%\"feelings\"%')
+           FROM pgstream.webhook_dead_letters ORDER BY id",
+    )
+    .await;
+    assert_eq!(letters, ["t|unparsable|t|t", "t|unparsable|t|t"]);
     drop(program);
 }
 
@@ -188,14 +225,21 @@ async fn a_delivery_that_is_refused_is_reported_and_holds_back_only_itself() {
     let line = program.wait_for_log("the report", |line| {
         line["msg"]
             .as_str()
-            .is_some_and(|text| text.starts_with("a delivery keeps failing"))
+            .is_some_and(|text| text.starts_with("an event becomes a dead letter"))
     });
     let refused = requests
         .iter()
         .find(|request| request.json()["Data"]["columns"][0]["value"] == 1)
         .unwrap();
     assert_eq!(line["webhook_id"].as_str(), refused.header("webhook-id"));
-    assert_eq!(line["outcome"], "answered 422: refused");
-    let held = "SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots";
-    assert!(value::<bool>(&mut session, held).await);
+    assert_eq!(line["error"], "answered 422: refused");
+    let confirmed = "SELECT confirmed_flush_lsn >= pg_current_wal_lsn() FROM pg_replication_slots";
+    wait_for(&mut session, confirmed).await;
+    let kept: String = value(
+        &mut session,
+        "SELECT concat_ws('|', webhook_id, endpoint, reason, table_name, attempts) FROM pgstream.webhook_dead_letters",
+    )
+    .await;
+    let id = refused.header("webhook-id").unwrap();
+    assert_eq!(kept, format!("{id}|{}|refused|t|1", receiver.url("/hook")));
 }

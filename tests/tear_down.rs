@@ -1,7 +1,8 @@
 //! `tear-down`: everything goes, or what is in the way is named and nothing goes.
 
 use pgstream::demo::cluster::Cluster;
-use pgstream::setup::{SetupError, TearDownReport, tear_down};
+use pgstream::setup::{SetupError, TearDownOptions, TearDownReport, tear_down};
+use pgstream::store::known::Undelivered;
 use sqlx::PgConnection;
 
 use crate::support::database::{
@@ -13,6 +14,10 @@ const NOTHING: TearDownReport = TearDownReport {
     source_schema: false,
     store_schema: false,
     slot: false,
+    undelivered: Undelivered {
+        backlog: 0,
+        dead_letters: 0,
+    },
 };
 
 /// How many things of ours a database has.
@@ -93,7 +98,7 @@ async fn removes_a_half_done_init_and_a_store_of_its_own() {
         TearDownReport {
             source_schema: true,
             store_schema: true,
-            slot: false
+            ..NOTHING
         }
     );
     assert_eq!(remains(&mut session).await, 0);
@@ -146,6 +151,39 @@ async fn a_slot_in_use_is_named_with_its_pid() {
             .slot
     );
     assert_eq!(remains(&mut watcher).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_not_delivered_is_counted_and_kept_without_force() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    let letter = "(webhook_id, origin, source, epoch, commit_lsn, lsn, payload, reason)
+         SELECT n::text, 'stream', 1, 0, '0/1', '0/1', '', 'unparsable' FROM generate_series(1, 3) n";
+    run(
+        &mut session,
+        &format!("INSERT INTO pgstream.webhook_dead_letters {letter}"),
+    )
+    .await;
+    run(
+        &mut session,
+        "INSERT INTO pgstream.webhook_backlog
+            (endpoint, webhook_id, origin, schema_name, table_name, action, table_key, source, epoch, commit_lsn, lsn,
+             payload)
+         SELECT 'http://h', n::text, 'stream', 's', 't', 'I', 0, 1, 0, '0/1', '0/1', '' FROM generate_series(1, 2) n",
+    )
+    .await;
+    let error = refused(&cluster).await.to_string();
+    assert!(
+        error.contains("2 undelivered events in backlogs and 3 dead letters") && error.contains("--force"),
+        "{error}"
+    );
+    let options = TearDownOptions {
+        force: true,
+        ..tear_down_options(url(&cluster, "postgres"))
+    };
+    let lost = tear_down(&options).await.unwrap().undelivered;
+    assert_eq!((lost.backlog, lost.dead_letters), (2, 3));
+    assert_eq!(remains(&mut session).await, 0);
 }
 
 #[tokio::test]

@@ -365,7 +365,7 @@ fn verify(program: &Program, sql: &mut Sql, webhook: &mut Webhook) {
 
     // Any other events will not notify our webhook server.
     sql.run("UPDATE test SET name='a' WHERE name='alice'");
-    sql.wait_until_settled();
+    sql.wait_until_delivered();
 
     subscribe(program, sql, &url, r#""I","U","D""#);
     sql.run("UPDATE test SET name='alice' WHERE name='a'");
@@ -381,7 +381,7 @@ fn verify(program: &Program, sql: &mut Sql, webhook: &mut Webhook) {
     webhook.assert_next(&row("U", &new, &old));
     sql.run("DELETE FROM test WHERE name='bob'");
     webhook.assert_next(&row("D", "null", &columns(ID_AND_NAME, 2, "bob")));
-    sql.wait_until_settled();
+    sql.wait_until_delivered();
 }
 
 /// The tutorial's event of the new table, with what the database says of it.

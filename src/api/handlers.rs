@@ -1,4 +1,4 @@
-//! What each request does.
+//! What each request about subscriptions does.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ async fn put_in_use(state: &State) -> Result<(), Refusal> {
     }
 }
 
-fn shown(status: StatusCode, value: &impl serde::Serialize) -> Response {
+pub(super) fn shown(status: StatusCode, value: &impl serde::Serialize) -> Response {
     warp::reply::with_status(warp::reply::json(value), status).into_response()
 }
 
@@ -100,11 +100,16 @@ fn described(subscription: &Subscription) -> impl slog::KV + use<> {
         table,
         event_types,
     } = subscription;
-    let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
     slog::o!(
-        "origin" => origin.unwrap_or_default(),
+        "origin" => origin(url),
         "schema" => schema.clone(),
         "table" => table.clone(),
         "event_types" => event_types.letters().join(","),
     )
+}
+
+/// What of a URL may be logged.
+pub(super) fn origin(url: &str) -> String {
+    let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
+    origin.unwrap_or_default()
 }

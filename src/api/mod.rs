@@ -6,16 +6,32 @@
 //! | `POST /webhooks/unsubscribe` | the same; `event_types` plays no part | 200, the subscription that was removed |
 //! | `GET /webhooks/subscriptions` | | 200, an array of subscriptions |
 //!
+//! | `GET /webhooks/endpoints` | | 200, all endpoints; with `?url=` that one and more of it |
+//! | `POST /webhooks/endpoints/pause`, `…/disable` | `{"url", "reason"}` | 200, the endpoint |
+//! | `POST /webhooks/endpoints/resume`, `…/enable` | `{"url"}` | 200, the endpoint |
+//! | `POST /webhooks/endpoints/set` | `{"url", "order", "in_flight", "timeout", "batch_size", "batch_wait", "batch_bytes", "new"}` | 200, the endpoint |
+//! | `POST /webhooks/endpoints/move` | `{"from", "to"}` | 200, what was moved |
+//! | `GET /webhooks/deadletters` | `?endpoint=&table=&since=&until=&id=&reason=&limit=` | 200, those dead letters |
+//! | `GET /webhooks/deadletters/ID` | | 200, that one with its payload |
+//! | `POST /webhooks/deadletters/replay` | `{"endpoint", "table", "since", "until", "id", "reason", "all", "dry_run", "to"}` | 200, what was replayed |
+//! | `POST /webhooks/deadletters/discard` | the same without `to` | 200, what was discarded |
+//!
+//! A move, a replay and a discarding end after some time with `"complete": false`: the same request goes on.
+//!
 //! A subscription is identified by URL, schema and table: subscribing again replaces its event types. When the
 //! answer arrives, the change holds for every transaction that begins to be read from then on.
 //!
 //! Every refusal is JSON of one shape, see [`Refusal`].
 //!
-//! This room knows warp and HTTP's words; what a subscription is, the room `subscription` knows, and where it
-//! is kept, the room `store`. Deliberately absent: authentication. The server listens on loopback unless told
+//! This room knows warp and HTTP's words; what a subscription is, the room `subscription` knows, where it is kept, the
+//! room `store`, and what an operator can do, the room `operator`. Deliberately absent: authentication. The server listens on loopback unless told
 //! otherwise.
 
+mod dead_letters;
+mod endpoints;
 mod handlers;
+mod operator_routes;
+mod query;
 mod refusal;
 mod routes;
 mod server;

@@ -67,9 +67,22 @@ impl Refusal {
         Self::new(
             StatusCode::NOT_FOUND,
             "not_found",
-            "nothing is served at this path: there are /webhooks/subscribe, /webhooks/unsubscribe and \
-             /webhooks/subscriptions",
+            "nothing is served at this path: there are /webhooks/subscribe, /webhooks/unsubscribe, \
+             /webhooks/subscriptions, /webhooks/endpoints and /webhooks/deadletters",
         )
+    }
+
+    /// 404: what the request names is not there.
+    pub(super) fn unknown(code: &'static str, field: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            field: Some(field.to_owned()),
+            ..Self::new(StatusCode::NOT_FOUND, code, message)
+        }
+    }
+
+    /// 409: what the request names is not so that this can be done to it.
+    pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
     }
 
     /// 404: what shall be removed is not there.

@@ -11,6 +11,7 @@ use warp::{Filter, Rejection};
 
 use super::State;
 use super::handlers;
+use super::operator_routes;
 use super::refusal::Refusal;
 use crate::http_server::{Limits, read_body};
 
@@ -19,6 +20,7 @@ pub(super) fn routes(
     state: State,
     limits: Limits,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let operator = operator_routes::routes(state.clone(), limits);
     let state = warp::any().map(move || state.clone());
     let subscribe = warp::path!("webhooks" / "subscribe")
         .and(posted(limits))
@@ -48,14 +50,16 @@ pub(super) fn routes(
         .unify()
         .or(list)
         .unify()
+        .or(operator)
+        .unify()
         .or(nothing)
         .unify()
 }
 
 /// The body of a POST of JSON, or why there is none.
-type Posted = Result<Bytes, Refusal>;
+pub(super) type Posted = Result<Bytes, Refusal>;
 
-fn posted(limits: Limits) -> impl Filter<Extract = (Posted,), Error = Rejection> + Clone {
+pub(super) fn posted(limits: Limits) -> impl Filter<Extract = (Posted,), Error = Rejection> + Clone {
     let limits = warp::any().map(move || limits);
     warp::method()
         .and(warp::header::headers_cloned())
@@ -79,7 +83,7 @@ async fn read_posted<C: Buf, E: std::fmt::Display>(
     Ok(read_body(body, &limits).await?)
 }
 
-fn got() -> impl Filter<Extract = (Result<(), Refusal>,), Error = Infallible> + Clone {
+pub(super) fn got() -> impl Filter<Extract = (Result<(), Refusal>,), Error = Infallible> + Clone {
     warp::method().map(|method: Method| match method {
         Method::GET | Method::HEAD => Ok(()),
         _ => Err(Refusal::method_not_allowed("GET, HEAD")),
@@ -98,6 +102,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     content_type.and_then(essence).as_deref() == Some("application/json")
 }
 
-async fn answer(outcome: impl Future<Output = Result<Response, Refusal>>) -> Response {
+pub(super) async fn answer(outcome: impl Future<Output = Result<Response, Refusal>>) -> Response {
     outcome.await.unwrap_or_else(Refusal::into_response)
 }

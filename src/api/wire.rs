@@ -1,5 +1,6 @@
-//! Subscriptions as JSON.
+//! Bodies of requests, and subscriptions as JSON.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
@@ -42,7 +43,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Subscription, Refusal> {
         schema,
         table,
         event_types,
-    } = parse_body(body)?;
+    } = parse_body::<Body>(body)?;
     let url = url.ok_or_else(|| {
         Refusal::invalid_field(
             "url",
@@ -58,7 +59,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Subscription, Refusal> {
     )?)
 }
 
-fn parse_body(body: &[u8]) -> Result<Body, Refusal> {
+/// The body of a request, which is one JSON object and nothing else.
+pub(super) fn parse_body<B: DeserializeOwned>(body: &[u8]) -> Result<B, Refusal> {
     // serde would take an array for the members in their order.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Refusal::invalid_body("the body has to be a JSON object"));

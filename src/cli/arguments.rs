@@ -8,7 +8,9 @@ use slog::trace;
 use super::Early;
 use super::argv::{self, UsageError};
 use super::context::Context;
+use super::dead_letters::DeadLettersCommand;
 use super::demo::DemoCommand;
+use super::endpoints::EndpointsCommand;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::init::InitCommand;
@@ -51,6 +53,10 @@ pub enum Command {
     TearDown(TearDownCommand),
     /// Stream changes to the subscribed webhooks.
     Run(RunCommand),
+    /// Look at endpoints, and say what is to be done with them.
+    Endpoints(EndpointsCommand),
+    /// Look at dead letters, replay or discard them.
+    DeadLetters(DeadLettersCommand),
     /// Receive webhooks and print them.
     Listen(ListenCommand),
     /// Show what it is all about, on a PostgreSQL of its own.
@@ -108,6 +114,8 @@ impl Command {
             Self::Init(command) => command.execute(context),
             Self::TearDown(command) => command.execute(context),
             Self::Run(command) => command.execute(context),
+            Self::Endpoints(command) => command.execute(context),
+            Self::DeadLetters(command) => command.execute(context),
             Self::Listen(command) => command.execute(context),
             Self::Demo(command) => command.execute(context),
             Self::Version(command) => command.execute(),

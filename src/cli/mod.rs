@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file a command, and a folder a group of commands.
 //!
 //! Owns: how arguments are written ([`argv`]), what a command is called and prints, and the exit code. Must not
 //! know: how anything is done. A command turns its flags into the options of another room, calls it, and prints
@@ -8,13 +8,18 @@ mod arguments;
 pub mod argv;
 mod context;
 mod database;
+mod dead_letters;
 mod demo;
+mod endpoints;
 mod exit;
 mod failure;
 mod init;
 mod listen;
+mod on_store;
+mod progress;
 mod run;
 mod shutdown;
+mod table;
 mod tear_down;
 mod version;
 

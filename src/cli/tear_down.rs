@@ -14,7 +14,7 @@ use crate::setup::{self, TearDownOptions};
     subcommand,
     name = "tear-down",
     example = "pgstream tear-down --pgurl \"postgres://postgres:postgres@localhost:5432?sslmode=disable\" --replication-slot pgstream_tutorial_slot",
-    note = "Harmless when nothing of it exists.",
+    note = "Harmless when nothing of it exists. Wants --force where events would be lost that are not delivered.",
     note = "Options win over the environment (PGSTREAM_POSTGRES_LISTENER_URL and others), and that over the file.",
     note = "Takes the options of `pgstream --help` as well."
 )]
@@ -31,6 +31,9 @@ pub struct TearDownCommand {
     /// file of KEY=VALUE lines to read the configuration from
     #[argh(option, short = 'c', arg_name = "file")]
     config: Option<String>,
+    /// delete events too that are not delivered: backlogs and dead letters
+    #[argh(switch)]
+    force: bool,
 }
 
 impl TearDownCommand {
@@ -40,10 +43,18 @@ impl TearDownCommand {
             store: (config.store != config.source).then_some(config.store),
             source: config.source,
             slot: config.slot,
+            force: self.force,
         };
         let report = context.block_on_interruptible(setup::tear_down(&options))?;
         if report.is_unchanged() {
             context.print("there was nothing of pgstream to remove");
+        }
+        let lost = report.undelivered;
+        if !lost.is_empty() {
+            context.print(&format!(
+                "{} undelivered events and {} dead letters are deleted",
+                lost.backlog, lost.dead_letters
+            ));
         }
         context.print_success("pgstream tear-down complete");
         Ok(())

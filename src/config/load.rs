@@ -3,7 +3,9 @@
 use super::error::{ConfigError, Origin, Problem};
 use super::keys::{self, Key, State};
 use super::sources::{Layers, Sources};
-use super::{BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig};
+use super::{
+    BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig, StoreConfig,
+};
 use super::{slot_name, value};
 
 impl Config {
@@ -38,6 +40,30 @@ impl Config {
                 notifier,
                 warnings,
             }),
+            _ => Err(ConfigError { problems }),
+        }
+    }
+}
+
+impl StoreConfig {
+    /// Reads the same sources, and of them only what leads to the store: its own URL, or else the source's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`], for what is read of it.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut reader = Reader {
+            layers: Layers::read(sources),
+        };
+        let url = match reader.layers.get(&keys::STORE_URL) {
+            Some(_) => reader.url(&keys::STORE_URL),
+            None => reader.source(),
+        };
+        let Layers {
+            problems, warnings, ..
+        } = reader.layers;
+        match url {
+            Some(url) if problems.is_empty() => Ok(Self { url, warnings }),
             _ => Err(ConfigError { problems }),
         }
     }
@@ -479,6 +505,25 @@ mod tests {
                 "{error}"
             );
             assert!(set("").is_ok(), "{}: an empty value is not set", key.name);
+        }
+    }
+
+    #[test]
+    fn the_store_needs_one_url_only() {
+        let store = "postgres://store:5433/s?sslmode=disable";
+        let load =
+            |pairs: &[(&str, &str)]| StoreConfig::load(&environment(pairs)).map(|found| found.url.port);
+        assert_eq!(load(&[(keys::LISTENER_URL.name, URL)]), Ok(5432));
+        assert_eq!(load(&[(keys::STORE_URL.name, store)]), Ok(5433));
+        assert_eq!(
+            load(&[
+                (keys::LISTENER_URL.name, "nonsense"),
+                (keys::STORE_URL.name, store)
+            ]),
+            Ok(5433)
+        );
+        for pairs in [&[][..], &[(keys::STORE_URL.name, "nonsense")]] {
+            assert_eq!(load(pairs).unwrap_err().problems.len(), 1, "{pairs:?}");
         }
     }
 

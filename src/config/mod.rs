@@ -23,6 +23,7 @@ pub use secret::Secret;
 pub use slot_name::default_slot_name;
 pub use sources::{FlagValue, Sources};
 pub use value::duration as parse_duration;
+pub use value::size as parse_size;
 
 /// Everything `pgstream run` needs to know, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,15 @@ pub struct Config {
     /// The deliveries to webhooks.
     pub notifier: NotifierConfig,
     /// What is probably a mistake and does no harm, for the log: unknown `PGSTREAM_*` environment variables.
+    pub warnings: Vec<String>,
+}
+
+/// What a command needs to know that works on the store alone, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The database that holds subscriptions, endpoints, backlogs and dead letters.
+    pub url: PgUrl,
+    /// See [`Config::warnings`].
     pub warnings: Vec<String>,
 }
 

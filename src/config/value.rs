@@ -55,7 +55,11 @@ fn positive(text: &str, examples: &str) -> Result<Duration, String> {
 }
 
 /// A positive number of bytes: `100MiB`, `1.5GB`, or a bare number.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+///
+/// Text for the operator that says what to write.
+pub fn size(text: &str) -> Result<u64, String> {
     let size: ByteSize = text
         .parse()
         .map_err(|_| format!("{text:?} is not a size: write for example 100MiB, or a number of bytes"))?;

@@ -57,7 +57,7 @@ pub struct Limits {
 pub struct Dispatcher {
     shared: Arc<Shared>,
     timer: Mutex<Option<JoinHandle<()>>>,
-    tasks: JoinSet<()>,
+    tasks: tokio::sync::Mutex<JoinSet<()>>,
 }
 
 pub(super) struct Shared {
@@ -136,7 +136,7 @@ impl Dispatcher {
         Ok(Self {
             shared,
             timer: Mutex::new(Some(timer)),
-            tasks,
+            tasks: tokio::sync::Mutex::new(tasks),
         })
     }
 
@@ -227,6 +227,8 @@ impl Dispatcher {
                 break;
             }
         }
+        // They hold connections of the store's pool, which is to be closed.
+        self.tasks.lock().await.shutdown().await;
         shared.timer.close();
         if let Some(timer) = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // It has nothing to report: an end by panic was printed when it happened.
@@ -241,7 +243,6 @@ impl Drop for Dispatcher {
         // The workers end with the queue; the tasks are dropped with their set.
         self.shared.ready.close();
         self.shared.timer.close();
-        self.tasks.abort_all();
     }
 }
 

@@ -236,12 +236,13 @@ impl Keeper<'_> {
     async fn load(&self, after: i64, rows: usize) -> Result<Stored, StoreError> {
         let budget = &self.shared.budget;
         // Room for a chunk, or for one row alone: without it, an endpoint could wait for room for ever.
-        let (mut share, rows) = match budget.try_take(CHUNK_BYTES) {
+        let bytes = budget.slice(CHUNK_BYTES);
+        let (mut share, rows) = match budget.try_take(bytes) {
             Some(share) => (share, rows),
             None if self.shared.is_idle(self.url) => (budget.overdraw(0), 1),
             None => return Ok(Stored::NoRoom),
         };
-        let chunk = backlog::load(self.pool(), self.url, after, rows, CHUNK_BYTES).await?;
+        let chunk = backlog::load(self.pool(), self.url, after, rows, bytes).await?;
         let rows = chunk
             .rows
             .into_iter()

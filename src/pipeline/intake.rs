@@ -73,6 +73,8 @@ pub struct StreamIntake {
     relations: Relations,
     routes: Routes,
     occurrences: Occurrences,
+    /// Counts the records that cannot be read.
+    raw: Occurrences,
     batch: Batch,
     open: Option<OpenTransaction>,
     parked: Option<Parked>,
@@ -147,6 +149,7 @@ impl StreamIntake {
             parser: Parser::new(),
             relations: Relations::default(),
             occurrences: Occurrences::default(),
+            raw: Occurrences::default(),
             batch: Batch::default(),
             open: None,
             parked: None,
@@ -173,7 +176,7 @@ impl StreamIntake {
             .open
             .as_ref()
             .map_or(record.wal_start, |open| open.commit_lsn);
-        let occurrence = self.occurrences.next(record.wal_start, RAW);
+        let occurrence = self.raw.next(record.wal_start, RAW);
         let letter = RawLetter {
             webhook_id: self.source.raw_id(commit_lsn, record.wal_start, occurrence),
             position: Position {
@@ -233,6 +236,7 @@ impl StreamIntake {
             set,
         });
         self.occurrences.reset();
+        self.raw.reset();
         Ok(())
     }
 

@@ -60,6 +60,12 @@ impl Budget {
         taken.ok().map(|_| self.share(bytes))
     }
 
+    /// How many bytes are worth taking at one time for what is read ahead: at most `wanted`, and a small part of the limit.
+    #[must_use]
+    pub fn slice(&self, wanted: u64) -> u64 {
+        (self.limit / 16).clamp(1, wanted.max(1))
+    }
+
     /// Takes `bytes`, whether they fit or not: for those without whom what is in use would never become less.
     #[must_use]
     pub fn overdraw(self: &Arc<Self>, bytes: u64) -> Share {

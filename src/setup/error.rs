@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::store::StoreError;
 use crate::store::blockers::Blocker;
+use crate::store::known::Undelivered;
 
 /// At most so many transactions are named in one message.
 const MAX_NAMED: usize = 10;
@@ -41,6 +42,19 @@ pub enum SetupError {
         slot: String,
         /// The process that uses it.
         pid: i32,
+    },
+    /// Events would be lost. Nothing has been removed.
+    #[error(
+        "{target} holds {} undelivered events in backlogs and {} dead letters, which would be deleted; nothing was \
+         removed: have them delivered or discard them (see `pgstream endpoints list`), or give --force",
+        undelivered.backlog,
+        undelivered.dead_letters
+    )]
+    Undelivered {
+        /// The database's URL, password masked.
+        target: String,
+        /// What would be lost.
+        undelivered: Undelivered,
     },
     /// Something of the operator's depends on schema `pgstream`. Nothing has been removed.
     #[error(

@@ -3,6 +3,7 @@
 use super::SetupError;
 use super::preconditions;
 use crate::config::{PgUrl, slot_name};
+use crate::store::known::{self, Undelivered};
 use crate::store::{self, PgPool, StoreError, blockers, migrate, server, slots};
 
 /// What to remove.
@@ -14,6 +15,8 @@ pub struct TearDownOptions {
     pub store: Option<PgUrl>,
     /// The name of the replication slot.
     pub slot: String,
+    /// Whether to do it although events would be lost that are not delivered.
+    pub force: bool,
 }
 
 /// What [`tear_down`] found and removed.
@@ -25,6 +28,8 @@ pub struct TearDownReport {
     pub store_schema: bool,
     /// The replication slot.
     pub slot: bool,
+    /// What was not delivered, and is lost.
+    pub undelivered: Undelivered,
 }
 
 impl TearDownReport {
@@ -41,6 +46,7 @@ impl TearDownReport {
 /// In the source it is all or nothing: the schema's removal is committed only when the slot is gone.
 ///
 /// # Errors
+/// [`SetupError::Undelivered`] when backlogs or dead letters would be lost and `force` is not set.
 /// [`SetupError::SlotInUse`] names the process; [`SetupError::Dependents`] and [`SetupError::SchemaInUse`] name what
 /// is in the way. A slot of this name that is not ours is refused as in `init`.
 pub async fn tear_down(options: &TearDownOptions) -> Result<TearDownReport, SetupError> {
@@ -51,6 +57,17 @@ pub async fn tear_down(options: &TearDownOptions) -> Result<TearDownReport, Setu
         None => None,
     };
     let slot = find_unused_slot(&source, &options.slot).await?;
+    // The slot is not in use, so nobody adds to it while it is counted.
+    let (pool, url) = store
+        .as_ref()
+        .map_or((&source, &options.source), |(pool, url)| (pool, *url));
+    let undelivered = known::undelivered(pool).await?;
+    if !(undelivered.is_empty() || options.force) {
+        return Err(SetupError::Undelivered {
+            target: url.to_string(),
+            undelivered,
+        });
+    }
     let removal = remove_schema(&source, &options.source).await?;
     let source_schema = removal.existed();
     if slot {
@@ -70,6 +87,7 @@ pub async fn tear_down(options: &TearDownOptions) -> Result<TearDownReport, Setu
         source_schema,
         store_schema,
         slot,
+        undelivered,
     })
 }
 

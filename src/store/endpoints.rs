@@ -4,33 +4,48 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row as _};
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::StoreError;
-use super::backlog::columns::micros;
+use super::backlog::columns::{micros, time};
 use super::listening::{Heard, Listening};
 use crate::endpoint::model::{EndpointOverrides, Order, Standing};
 
 /// The channel on which it is told that an endpoint's settings (no payload) or backlog (its URL) have changed.
-const CHANNEL: &str = "pgstream_endpoints";
+pub(super) const CHANNEL: &str = "pgstream_endpoints";
+
+const COLUMNS: &str =
+    "url, standing, reason, ordering, in_flight, timeout_ms, batch_size, batch_wait_ms, batch_bytes,
+    (extract(epoch FROM changed_at) * 1000000)::bigint AS changed";
 
 /// The settings of all endpoints that have any, in the order of their URLs.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn list(pool: &PgPool) -> Result<Vec<EndpointOverrides>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT url, standing, reason, ordering, in_flight, timeout_ms, batch_size, batch_wait_ms, batch_bytes,
-                (extract(epoch FROM changed_at) * 1000000)::bigint AS changed
-           FROM pgstream.webhook_endpoints ORDER BY url",
-    )
-    .fetch_all(pool)
-    .await
-    .map_err(failed("read"))?;
+    let text = format!("SELECT {COLUMNS} FROM pgstream.webhook_endpoints ORDER BY url");
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .fetch_all(pool)
+        .await
+        .map_err(failed("read"))?;
     rows.iter()
         .map(read)
         .collect::<Result<_, _>>()
         .map_err(failed("read"))
+}
+
+/// The settings of one endpoint, if it has any.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn get(pool: &PgPool, url: &str) -> Result<Option<EndpointOverrides>, StoreError> {
+    let text = format!("SELECT {COLUMNS} FROM pgstream.webhook_endpoints WHERE url = $1");
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(url)
+        .fetch_optional(pool)
+        .await
+        .map_err(failed("read"))?;
+    row.as_ref().map(read).transpose().map_err(failed("read"))
 }
 
 fn read(row: &PgRow) -> Result<EndpointOverrides, sqlx::Error> {
@@ -56,7 +71,7 @@ fn read(row: &PgRow) -> Result<EndpointOverrides, sqlx::Error> {
         batch_size: count("batch_size")?,
         batch_wait: millis("batch_wait_ms")?,
         batch_bytes: bytes.map(i64::unsigned_abs),
-        changed_at: super::backlog::columns::time(row.try_get("changed")?).unwrap_or(SystemTime::UNIX_EPOCH),
+        changed_at: time(row.try_get("changed")?).unwrap_or(SystemTime::UNIX_EPOCH),
     })
 }
 
@@ -109,6 +124,41 @@ pub async fn record_health(
     .await
     .map_err(StoreError::table("write to", "pgstream.webhook_endpoint_health"))?;
     Ok(())
+}
+
+/// How an endpoint did when a running program last wrote it down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenHealth {
+    /// The endpoint.
+    pub url: String,
+    /// Its state.
+    pub health: String,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// What is written down of all endpoints, or of one.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn health(pool: &PgPool, url: Option<&str>) -> Result<Vec<WrittenHealth>, StoreError> {
+    let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(
+        "SELECT url, health, (extract(epoch FROM since) * 1000000)::bigint, reason
+           FROM pgstream.webhook_endpoint_health WHERE $1 IS NULL OR url = $1 ORDER BY url",
+    )
+    .bind(url)
+    .fetch_all(pool)
+    .await
+    .map_err(StoreError::table("read", "pgstream.webhook_endpoint_health"))?;
+    let row = |(url, health, since, reason)| WrittenHealth {
+        url,
+        health,
+        since: time(Some(since)).unwrap_or(SystemTime::UNIX_EPOCH),
+        reason,
+    };
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// The endpoints that are written down as being anything but healthy.

@@ -8,6 +8,8 @@
 //! - [`mod@migrate`]: brings a database up to date, and takes everything out of it again.
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
 //! - [`endpoints`], [`backlog`], [`dead_letters`]: how to talk to endpoints, and what they did not take.
+//! - [`endpoint_settings`], [`letters`], [`relocation`]: what an operator changes of them. [`known`]: what all tables
+//!   together know of endpoints.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -17,14 +19,19 @@
 //! macros, which would need a database to build.
 
 pub mod backlog;
+mod backlog_lock;
 pub mod blockers;
 pub mod catalog;
 pub mod connect;
 pub mod dead_letters;
+pub mod endpoint_settings;
 pub mod endpoints;
 mod error;
+pub mod known;
+pub mod letters;
 mod listening;
 pub mod migrate;
+pub mod relocation;
 pub mod server;
 pub mod slots;
 pub mod subscriptions;

@@ -209,7 +209,10 @@ impl SubscriptionError {
 
 /// Checks what the URL parser would quietly mend (it trims and drops white space, turns `\` into `/` and
 /// adds missing slashes), because the text is kept, compared and used as it was written.
-fn validate_url(text: &str) -> Result<(), SubscriptionError> {
+///
+/// # Errors
+/// [`SubscriptionError`] of the field `url`.
+pub fn validate_url(text: &str) -> Result<(), SubscriptionError> {
     if text.is_empty() {
         return Err(SubscriptionError::UrlEmpty);
     }

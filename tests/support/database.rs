@@ -90,6 +90,15 @@ where
     }
 }
 
+/// Waits until this query answers true.
+pub(crate) async fn wait_for(session: &mut PgConnection, condition: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while !value::<bool>(session, condition).await {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {condition}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// What `init` is told when source and store are this one database.
 pub(crate) fn init_options(source: PgUrl) -> InitOptions {
     InitOptions {
@@ -106,6 +115,7 @@ pub(crate) fn tear_down_options(source: PgUrl) -> TearDownOptions {
         source,
         store: None,
         slot: SLOT.to_owned(),
+        force: false,
     }
 }
 

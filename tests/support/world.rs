@@ -79,8 +79,14 @@ impl Sql {
         self.value("SELECT pg_current_wal_lsn()::text")
     }
 
-    /// Waits until the slot has confirmed everything written so far. Then all of it is settled: whatever was to be
-    /// delivered has been.
+    /// Waits until everything written so far has been delivered to whom it was to be: it is confirmed, and in no backlog.
+    pub(crate) fn wait_until_delivered(&mut self) {
+        self.wait_until_settled();
+        self.wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
+    }
+
+    /// Waits until the slot has confirmed everything written so far. Then all of it is settled: it has been delivered, or
+    /// is in a backlog or among the dead letters.
     pub(crate) fn wait_until_settled(&mut self) {
         let end = self.wal_end();
         self.wait_for(&confirmed_reaches(&end));

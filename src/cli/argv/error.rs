@@ -20,10 +20,12 @@ impl UsageError {
         }
     }
 
-    pub(super) fn of(command: &CommandInfoWithArgs, message: impl Into<String>) -> Self {
+    /// A mistake in what is said to the command that `path` leads to, from the outermost in; none is the program.
+    pub(super) fn of(path: &[&CommandInfoWithArgs], message: impl Into<String>) -> Self {
+        let names: Vec<&str> = path.iter().map(|command| command.name).collect();
         Self {
             message: message.into(),
-            command: Some(command.name.to_owned()),
+            command: (!names.is_empty()).then(|| names.join(" ")),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! argh wants `--option value`, global options in front of the command and everything else behind it, and knows
 //! neither aliases nor `-h` nor `--version`. People write `--option=value`, `-cFILE`, options anywhere, and `help
-//! COMMAND`. What options there are is asked of argh's own description, so that nothing is written down twice.
+//! COMMAND`. What commands and options there are is asked of argh's own description, so that nothing is written down twice.
 //!
 //! Mistakes are found here too, since argh's messages repeat the argument: a URL's password must not be printed.
 
@@ -12,7 +12,7 @@ mod tokens;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use argh::{CommandInfoWithArgs, FlagInfo};
+use argh::{CommandInfoWithArgs, FlagInfo, Optionality, PositionalInfo};
 
 pub use error::UsageError;
 
@@ -21,7 +21,7 @@ use tokens::{Given, HELP, Token, VERSION_OPTION, all_flags, tokens};
 use crate::config::suggest::nearest;
 
 /// Other names for commands.
-const COMMAND_ALIASES: [(&str, &str); 1] = [("destroy", "tear-down")];
+const COMMAND_ALIASES: [(&str, &str); 2] = [("destroy", "tear-down"), ("dead-letters", "deadletters")];
 
 const VERSION_COMMAND: &str = "version";
 
@@ -49,63 +49,106 @@ pub fn normalise(
         }
     }
 
-    let Some((first, further)) = words.split_first() else {
-        if help {
-            return Ok(vec![HELP.to_owned()]);
-        }
-        reject_unknown(&options, program, None)?;
-        return Err(UsageError::new(format!(
-            "no command given: write one of {}",
-            names(program).join(", ")
-        )));
-    };
-    let command = match find_command(first, program) {
-        Ok(command) => command,
+    let Chosen { path, values } = match choose(&words, program) {
+        Ok(chosen) => chosen,
         Err(error) => {
             // The value of an option that is not known looks like a command that is not known.
-            reject_unknown(&options, program, None)?;
+            reject_unknown(&options, program, &[])?;
             return Err(error);
         }
     };
     if help {
-        return Ok(vec![command.name.to_owned(), HELP.to_owned()]);
+        let mut normal: Vec<String> = path.iter().map(|command| command.name.to_owned()).collect();
+        normal.push(HELP.to_owned());
+        return Ok(normal);
     }
-    reject_unknown(&options, program, Some(command))?;
-    if let Some(word) = further.first() {
-        return Err(UsageError::of(command, surplus(word)));
+    reject_unknown(&options, program, &path)?;
+    let Some(command) = path.last() else {
+        return Err(UsageError::new(lacking(program)));
+    };
+    if !command.commands.is_empty() {
+        return Err(UsageError::of(&path, lacking(command)));
     }
-    arrange(options, program, command)
+    let taken = command.positionals.len();
+    if let Some(word) = values.get(taken) {
+        return Err(UsageError::of(&path, surplus(word, command)));
+    }
+    if let Some(missing) = required(command).nth(values.len()) {
+        return Err(UsageError::of(
+            &path,
+            format!("the argument <{}> is missing", missing.name),
+        ));
+    }
+    arrange(options, program, &path, values)
+}
+
+/// The command that the words name, from the outermost in, and what they say to it.
+struct Chosen<'a, 'w> {
+    path: Vec<&'a CommandInfoWithArgs>,
+    values: &'w [String],
+}
+
+fn choose<'a, 'w>(
+    words: &'w [String],
+    program: &'a CommandInfoWithArgs,
+) -> Result<Chosen<'a, 'w>, UsageError> {
+    let (mut path, mut values, mut group) = (Vec::new(), words, program);
+    while !group.commands.is_empty()
+        && let Some((word, further)) = values.split_first()
+    {
+        group = find_command(word, group, &path)?;
+        path.push(group);
+        values = further;
+    }
+    Ok(Chosen { path, values })
+}
+
+fn required(command: &CommandInfoWithArgs) -> impl Iterator<Item = &'static PositionalInfo<'static>> {
+    let is_required = |info: &&PositionalInfo| info.optionality == Optionality::Required;
+    command.positionals.iter().filter(is_required)
+}
+
+fn lacking(group: &CommandInfoWithArgs) -> String {
+    format!("no command given: write one of {}", names(group).join(", "))
 }
 
 fn find_command<'a>(
     word: &str,
-    program: &'a CommandInfoWithArgs,
+    group: &'a CommandInfoWithArgs,
+    path: &[&CommandInfoWithArgs],
 ) -> Result<&'a CommandInfoWithArgs, UsageError> {
     let alias = COMMAND_ALIASES.iter().find(|(alias, _)| *alias == word);
     let name = alias.map_or(word, |(_, name)| name);
-    if let Some(found) = program.commands.iter().find(|command| command.name == name) {
+    if let Some(found) = group.commands.iter().find(|command| command.name == name) {
         return Ok(&found.command);
     }
-    let names = names(program);
-    Err(UsageError::new(match nearest(word, names.iter().copied()) {
-        Some(known) => format!("the command {word:?} is not known: did you mean {known}?"),
-        None if word.contains("://") => surplus(word),
+    let names = names(group);
+    let described = described(path);
+    let message = match nearest(word, names.iter().copied()) {
+        Some(known) => {
+            format!("the command {described}{word:?} is not known: did you mean {described}{known}?")
+        }
+        None if word.contains("://") => surplus(word, group),
         None => format!(
-            "the command {word:?} is not known: write one of {}",
+            "the command {described}{word:?} is not known: write one of {}",
             names.join(", ")
         ),
-    }))
+    };
+    Err(UsageError::of(path, message))
 }
 
-/// Refuses the first option that is not the program's or, where there is one, the command's.
+/// Refuses the first option that is neither the program's nor, where there is one, the command's.
 fn reject_unknown(
     options: &[Given],
     program: &CommandInfoWithArgs,
-    command: Option<&CommandInfoWithArgs>,
+    path: &[&CommandInfoWithArgs],
 ) -> Result<(), UsageError> {
-    let flags: Vec<&FlagInfo> = match command {
-        Some(command) => program.flags.iter().chain(command.flags).collect(),
-        None => all_flags(program).collect(),
+    let flags: Vec<&FlagInfo> = match path {
+        [] => all_flags(program),
+        path => {
+            let of_path = path.iter().flat_map(|command| command.flags);
+            program.flags.iter().chain(of_path).collect()
+        }
     };
     let Some(given) = options
         .iter()
@@ -114,34 +157,33 @@ fn reject_unknown(
         return Ok(());
     };
     let name = &given.name;
-    let message = match (
-        command,
-        nearest(bare(name), flags.iter().map(|flag| bare(flag.long))),
-    ) {
-        (Some(command), _) if given.known => {
-            format!("the option {name} is not one of the command {}", command.name)
+    let message = match nearest(bare(name), flags.iter().map(|flag| bare(flag.long))) {
+        _ if given.known && !path.is_empty() => {
+            format!(
+                "the option {name} is not one of the command {}",
+                described(path).trim_end()
+            )
         }
-        (_, Some(known)) => format!("the option {name} is not known: did you mean --{known}?"),
-        (_, None) => format!("the option {name} is not known"),
+        Some(known) => format!("the option {name} is not known: did you mean --{known}?"),
+        None => format!("the option {name} is not known"),
     };
-    Err(match command {
-        Some(command) => UsageError::of(command, message),
-        None => UsageError::new(message),
-    })
+    Err(UsageError::of(path, message))
 }
 
-/// Puts global options in front of the command and its own behind it.
+/// Puts global options in front of the command, and its own and its values behind it.
 fn arrange(
     options: Vec<Given>,
     program: &CommandInfoWithArgs,
-    command: &CommandInfoWithArgs,
+    path: &[&CommandInfoWithArgs],
+    values: &[String],
 ) -> Result<Vec<String>, UsageError> {
-    let (mut before, mut behind) = (Vec::new(), vec![command.name.to_owned()]);
+    let mut before = Vec::new();
+    let mut behind: Vec<String> = path.iter().map(|command| command.name.to_owned()).collect();
     let mut seen = BTreeSet::new();
     for Given { name, value, .. } in options {
         if !seen.insert(name.clone()) {
             return Err(UsageError::of(
-                command,
+                path,
                 format!("the option {name} is given twice: keep one"),
             ));
         }
@@ -151,12 +193,20 @@ fn arrange(
         side.extend(value);
     }
     before.append(&mut behind);
+    before.extend(values.iter().cloned());
     Ok(before)
 }
 
-/// A word that no command takes. It is not repeated where it may be a URL with a password.
-fn surplus(word: &str) -> String {
-    if word.contains("://") {
+/// The words that lead to a command, each with a space behind it.
+fn described(path: &[&CommandInfoWithArgs]) -> String {
+    path.iter().map(|command| format!("{} ", command.name)).collect()
+}
+
+/// A word that the command does not take. It is not repeated where it may be a URL with a password.
+fn surplus(word: &str, command: &CommandInfoWithArgs) -> String {
+    if word.contains("://") && !command.positionals.is_empty() {
+        "a URL is one too many".to_owned()
+    } else if word.contains("://") {
         "a URL stands alone: write --pgurl in front of it".to_owned()
     } else {
         format!("the argument {word:?} is one too many")
@@ -207,6 +257,25 @@ mod tests {
         }
     }
 
+    fn group() -> SubCommandInfo {
+        const MOVE: &[PositionalInfo] = &[positional("from"), positional("to")];
+        const MOVE_FLAGS: &[FlagInfo] = &[HELP_FLAG, PGURL, flag("--json", None, FlagInfoKind::Switch)];
+        let mut group = command("endpoints", &[HELP_FLAG]);
+        let mut moving = command("move", MOVE_FLAGS);
+        moving.command.positionals = MOVE;
+        group.command.commands = vec![command("list", &[HELP_FLAG, PGURL]), moving];
+        group
+    }
+
+    const fn positional(name: &'static str) -> PositionalInfo<'static> {
+        PositionalInfo {
+            name,
+            description: "",
+            optionality: Optionality::Required,
+            hidden: false,
+        }
+    }
+
     fn program() -> CommandInfoWithArgs {
         const GLOBAL: &[FlagInfo] = &[
             HELP_FLAG,
@@ -219,6 +288,7 @@ mod tests {
             command("run", RUN),
             command("tear-down", TEAR_DOWN),
             command("version", &[HELP_FLAG]),
+            group(),
         ];
         CommandInfoWithArgs {
             flags: GLOBAL,
@@ -267,6 +337,15 @@ mod tests {
             ("--help run", "run --help"),
             ("run --pgurl u -h --nonsense", "run --help"),
             ("destroy --help", "tear-down --help"),
+            ("endpoints list --pgurl=u", "endpoints list --pgurl u"),
+            (
+                "--pgurl u endpoints --json move --no-color http://a http://b",
+                "--no-color endpoints move --pgurl u --json http://a http://b",
+            ),
+            ("endpoints --help", "endpoints --help"),
+            ("help endpoints", "endpoints --help"),
+            ("endpoints help move", "endpoints move --help"),
+            ("endpoints move http://a -h", "endpoints move --help"),
         ] {
             assert_eq!(normal(arguments).as_deref(), Ok(expected), "{arguments}");
         }
@@ -277,13 +356,13 @@ mod tests {
         for (arguments, expected) in [
             (
                 "",
-                "no command given: write one of run, tear-down, version\nRun `pgstream --help`",
+                "no command given: write one of run, tear-down, version, endpoints\nRun `pgstream --help`",
             ),
             ("rnu", "the command \"rnu\" is not known: did you mean run?"),
             ("teardown", "did you mean tear-down?"),
             (
                 "frobnicate",
-                "the command \"frobnicate\" is not known: write one of run, tear-down, version",
+                "the command \"frobnicate\" is not known: write one of run, tear-down, version, endpoints",
             ),
             (
                 "run --pgulr u",
@@ -312,9 +391,42 @@ mod tests {
             ("run --no-color=yes", "the option --no-color takes no value"),
             ("run -c a --config b", "the option --config is given twice"),
             ("run now", "the argument \"now\" is one too many"),
+            (
+                "endpoints",
+                "no command given: write one of list, move\nRun `pgstream endpoints --help`",
+            ),
+            (
+                "endpoints lsit",
+                "the command endpoints \"lsit\" is not known: did you mean endpoints list?\nRun `pgstream endpoints --help`",
+            ),
+            ("endpoints frobnicate", "is not known: write one of list, move"),
+            (
+                "endpoints move http://a",
+                "the argument <to> is missing\nRun `pgstream endpoints move --help`",
+            ),
+            ("endpoints move a b http://u:secret@c", "a URL is one too many"),
+            ("endpoints move a b c", "the argument \"c\" is one too many"),
+            (
+                "endpoints list --json",
+                "the option --json is not one of the command endpoints list",
+            ),
         ] {
             let error = normal(arguments).expect_err(arguments);
             assert!(error.contains(expected), "{arguments}: {error}");
+        }
+    }
+
+    /// Arguments are cut into tokens before the command is known.
+    #[test]
+    fn an_option_takes_a_value_in_every_command_or_in_none() {
+        let program = <crate::cli::Arguments as argh::ArgsInfo>::get_args_info();
+        let flags = all_flags(&program);
+        for one in &flags {
+            for other in flags.iter().filter(|other| other.long == one.long) {
+                let is_switch = |flag: &FlagInfo| flag.kind == FlagInfoKind::Switch;
+                assert_eq!(is_switch(one), is_switch(other), "{}", one.long);
+                assert_eq!(one.short, other.short, "{}", one.long);
+            }
         }
     }
 
@@ -327,6 +439,9 @@ mod tests {
             "run --pgulr postgres://u:secret@h",
             "run --pgurl a --pgurl postgres://u:secret@h",
             "run --no-color=secret",
+            "endpoints postgres://u:secret@h",
+            "endpoints list postgres://u:secret@h",
+            "endpoints move http://a http://b http://u:secret@h",
         ] {
             let error = normal(arguments).expect_err(arguments);
             assert!(!error.contains("secret"), "{arguments}: {error}");

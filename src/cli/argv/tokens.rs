@@ -1,7 +1,6 @@
 //! Cuts arguments into words and options with their values.
 
 use std::ffi::OsString;
-use std::iter;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
@@ -40,6 +39,7 @@ pub(super) fn tokens(
     arguments: impl IntoIterator<Item = OsString>,
     program: &CommandInfoWithArgs,
 ) -> Result<Vec<Token>, UsageError> {
+    let flags = all_flags(program);
     let mut arguments = arguments.into_iter().map(text);
     let mut tokens = Vec::new();
     while let Some(argument) = arguments.next() {
@@ -49,12 +49,12 @@ pub(super) fn tokens(
             continue;
         }
         let (name, inline) = split_option(&argument);
-        let given = match all_flags(program).find(|flag| has_name(flag, &name)) {
+        let given = match flags.iter().find(|flag| has_name(flag, &name)) {
             Some(flag) => {
                 let next = || arguments.next().transpose();
                 Given {
                     name: flag.long.to_owned(),
-                    value: value(flag, inline, next, program)?,
+                    value: value(flag, inline, next, &flags)?,
                     known: true,
                 }
             }
@@ -74,7 +74,7 @@ fn value(
     flag: &FlagInfo,
     inline: Option<String>,
     next: impl FnOnce() -> Result<Option<String>, UsageError>,
-    program: &CommandInfoWithArgs,
+    flags: &[&FlagInfo],
 ) -> Result<Option<String>, UsageError> {
     let name = flag.long;
     match (&flag.kind, inline) {
@@ -84,7 +84,7 @@ fn value(
         ))),
         (FlagInfoKind::Option { .. }, Some(value)) => Ok(Some(value)),
         (FlagInfoKind::Option { arg_name }, None) => match next()? {
-            Some(value) if !all_flags(program).any(|flag| has_name(flag, &value)) => Ok(Some(value)),
+            Some(value) if !flags.iter().any(|flag| has_name(flag, &value)) => Ok(Some(value)),
             _ => Err(UsageError::new(format!(
                 "the option {name} has no value: write {name} <{arg_name}>"
             ))),
@@ -120,11 +120,15 @@ fn split_option(argument: &str) -> (String, Option<String>) {
     (name.to_owned(), value.map(str::to_owned))
 }
 
-/// The program's options, those of its commands, and `--version`, which argh does not know.
-pub(super) fn all_flags(program: &CommandInfoWithArgs) -> impl Iterator<Item = &'static FlagInfo<'static>> {
-    iter::once(&VERSION)
-        .chain(program.flags)
-        .chain(program.commands.iter().flat_map(|command| command.command.flags))
+/// The program's options, those of its commands however deep, and `--version`, which argh does not know.
+pub(super) fn all_flags(program: &CommandInfoWithArgs) -> Vec<&'static FlagInfo<'static>> {
+    let mut flags = vec![&VERSION];
+    let mut commands = vec![program];
+    while let Some(command) = commands.pop() {
+        flags.extend(command.flags);
+        commands.extend(command.commands.iter().map(|command| &command.command));
+    }
+    flags
 }
 
 fn has_name(flag: &FlagInfo, name: &str) -> bool {

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use super::super::backing::{Backing, Delivery, Half, RowCell};
 use super::super::lanes::{Lanes, Member};
 use super::super::model::Attempts;
-use super::{Change, Next, Settled, State};
+use super::{Change, Next, Retention, Settled, State};
 use crate::endpoint::HealthState;
 use crate::event::{Event, Origin, Position, TableName};
 use crate::progress::SettleToken;
@@ -77,6 +77,10 @@ pub(super) struct Backlog {
     pub(super) kept: bool,
     /// Whether an append is under way.
     pub(super) appending: bool,
+    /// Whether the queue is to be appended even if it could wait in memory.
+    pub(super) hurry: bool,
+    /// Whether that was the last work for the store.
+    pub(super) appended_last: bool,
     pub(super) total_rows: u64,
     pub(super) total_bytes: u64,
     /// When the bounds of the backlog are looked at again.
@@ -181,6 +185,11 @@ impl Backlog {
         }
     }
 
+    /// Whether there is more of it than is kept.
+    pub(super) fn exceeds(&self, retention: Retention) -> bool {
+        self.total_rows > retention.rows || self.total_bytes > retention.bytes
+    }
+
     /// A row that is done with.
     pub(super) fn finish_row(&mut self, seq: i64, bytes: u64, now: Instant) {
         self.rows.insert(seq, bytes);
@@ -271,6 +280,7 @@ impl State {
         self.backlog
             .queue
             .extend(moved.into_iter().map(|(_, queued)| queued));
+        self.backlog.hurry = !self.backlog.queue.is_empty();
         let begins = self.backlog.route == Route::Direct;
         self.backlog.route = Route::Behind;
         if begins {

@@ -10,7 +10,10 @@
 //! What keeps a delivery from being lost at any time is its backing; see the documentation of `backlog`.
 
 mod backlog;
+mod counts;
+mod next;
 mod outcome;
+mod stored;
 mod work;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::backlog::{Backlog, Route};
 pub(super) use self::backlog::{Dying, Keep, Queued};
+pub use self::counts::Counts;
+pub(super) use self::next::{Change, Load, Next, Settled};
 pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored, share_of};
 use super::backing::{Backing, Delivery};
 use super::lanes::{Group, Lanes, Member};
@@ -93,21 +98,6 @@ struct State {
     stopped: bool,
 }
 
-/// What has become of an endpoint's deliveries since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Delivered.
-    pub delivered: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// Moved to the dead letters.
-    pub dead: u64,
-    /// Discarded, since nobody is subscribed to them any more.
-    pub discarded: u64,
-    /// Written to the backlog.
-    pub appended: u64,
-}
-
 /// Some deliveries, lent to a worker together with a connection slot.
 pub(super) struct Work {
     group: Group,
@@ -116,68 +106,6 @@ pub(super) struct Work {
     pub(super) slot: Arc<Slot>,
     /// Whether the endpoint gets batches, and so this as one.
     pub(super) batched: bool,
-}
-
-/// What is to be done after a look at an outbox.
-#[derive(Default)]
-#[must_use]
-pub(super) struct Next {
-    /// The work to do now.
-    pub(super) work: Option<Work>,
-    /// Put the token into the ready queue, where a failing endpoint is treated as such.
-    pub(super) requeue: bool,
-    /// Whether the last outcome was a failure.
-    pub(super) failing: bool,
-    /// Have a keeper come.
-    pub(super) keep: bool,
-    /// When the timer has to look at the outbox.
-    pub(super) alarm: Option<Instant>,
-    /// What an operator has to hear of.
-    pub(super) changes: Vec<Change>,
-    /// Deliveries that are settled.
-    pub(super) settled: Vec<Settled>,
-}
-
-/// A delivery that is settled: its event goes first, so that what is settled holds nothing of the budget any more.
-pub(super) struct Settled {
-    pub(super) event: Arc<Event>,
-    pub(super) token: Option<SettleToken>,
-}
-
-/// What an operator has to hear of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
-    /// How the endpoint does.
-    Health(Transition),
-    /// Its deliveries go to the backlog from now on.
-    Spilled(&'static str),
-    /// Its backlog is drained.
-    Drained,
-    /// An event becomes a dead letter.
-    Died {
-        id: String,
-        reason: &'static str,
-        error: String,
-    },
-    /// In strict mode, an event that would become a dead letter.
-    MustStop {
-        id: String,
-        reason: &'static str,
-        error: String,
-    },
-}
-
-/// What the choice of an endpoint to be spilled goes by.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
-    /// Bytes that a spill would move.
-    pub(super) charge: u64,
-    /// Bytes on their way to the backlog.
-    pub(super) leaving: u64,
-    /// Whether its last outcome was not a success.
-    pub(super) failing: bool,
-    /// Whether it was given something in the last second and has dealt with all of it.
-    pub(super) starving: bool,
 }
 
 impl Outbox {
@@ -331,9 +259,16 @@ impl Outbox {
         let lately = state
             .given
             .is_some_and(|at| now.duration_since(at) < Duration::from_secs(1));
+        let queued = state.backlog.leaving();
+        // What waits in memory to join the lanes leaves only if it is told to.
+        let (held, leaving) = if state.holds_queue() {
+            (queued, 0)
+        } else {
+            (0, queued)
+        };
         Load {
-            charge: state.charge,
-            leaving: state.backlog.leaving(),
+            charge: state.charge + held,
+            leaving,
             failing: state.health.is_failing() || state.delivered_at.is_none(),
             starving: lately && state.lanes.is_empty() && state.backlog.waiting() == 0,
         }
@@ -523,34 +458,5 @@ impl State {
         self.alarm = alarm.or(self.alarm);
         next.alarm = alarm;
         next
-    }
-}
-
-impl std::ops::Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            delivered: self.delivered + other.delivered,
-            failed: self.failed + other.failed,
-            dead: self.dead + other.dead,
-            discarded: self.discarded + other.discarded,
-            appended: self.appended + other.appended,
-        }
-    }
-}
-
-impl Settled {
-    /// Gives the event's share of the budget back, and says that it is settled.
-    pub(super) fn settle(self) {
-        drop(self.event);
-        if let Some(token) = self.token {
-            token.settle();
-        }
-    }
-
-    /// Of a delivery that is done with.
-    fn new(event: Arc<Event>, token: Option<SettleToken>) -> Self {
-        Self { event, token }
     }
 }

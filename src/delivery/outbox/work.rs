@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::super::backing::{Backing, Delivery, Half};
+use super::super::backing::{Delivery, Half};
 use super::super::model::Attempts;
 use super::backlog::{Dying, Keep, Queued, Route};
-use super::{Next, Outbox, Settled, State};
+use super::{Next, Outbox, State};
 use crate::endpoint::HealthState;
-use crate::event::{Event, Origin, Position};
+use crate::event::{Event, Position};
 use crate::progress::Share;
 
 /// How many rows are written or deleted at one time.
@@ -24,9 +24,9 @@ const LOW_WATER: usize = 256;
 /// How many rows are loaded for an endpoint that does not work: the heads of lanes to be tried in turn.
 const PROBE_ROWS: usize = 32;
 /// When room for a chunk is looked for again.
-const NO_ROOM: Duration = Duration::from_millis(50);
+pub(super) const NO_ROOM: Duration = Duration::from_millis(50);
 /// How often the bounds of a backlog are looked at.
-const RETAIN_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const RETAIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// One piece of work for the store.
 pub(in crate::delivery) enum StoreWork {
@@ -126,74 +126,6 @@ impl Outbox {
         (work, state.next(now, next))
     }
 
-    /// The store has done its work.
-    pub(in crate::delivery) fn stored(&self, stored: Stored, now: Instant) -> Next {
-        let mut state = self.lock();
-        let mut next = Next::default();
-        match stored {
-            Stored::Buried(dying) => state.buried(dying, now, &mut next),
-            Stored::Cleared(finished) => state.cleared(&finished),
-            Stored::Appended { queued, seqs } => state.appended(queued, &seqs, now, &mut next),
-            Stored::Loaded { rows, end } => state.loaded(self.target.url(), rows, end, now),
-            Stored::NoRoom => state.backlog.no_room_until = Some(now + NO_ROOM),
-            Stored::Removed {
-                seqs,
-                bytes,
-                dead,
-                more,
-            } => {
-                let count = seqs.len() as u64;
-                state.backlog.total_rows = state.backlog.total_rows.saturating_sub(count);
-                state.backlog.total_bytes = state.backlog.total_bytes.saturating_sub(bytes);
-                let counter = if dead {
-                    &mut state.counts.dead
-                } else {
-                    &mut state.counts.discarded
-                };
-                *counter += count;
-                if more {
-                    state.backlog.retain_at = Some(now);
-                }
-            }
-            Stored::Recorded => {}
-        }
-        state.next(now, next)
-    }
-
-    /// The store could not do it: everything is as before, and is tried again after `pause`.
-    pub(in crate::delivery) fn not_stored(&self, work: StoreWork, pause: Duration, now: Instant) -> Next {
-        let mut state = self.lock();
-        let backlog = &mut state.backlog;
-        match work {
-            StoreWork::Bury(dying) => dying
-                .into_iter()
-                .rev()
-                .for_each(|one| backlog.dying.push_front(one)),
-            StoreWork::Clear { finished, touched } => {
-                backlog.finished.extend(finished);
-                for (seq, attempts) in touched {
-                    backlog.touched.entry(seq).or_insert(attempts);
-                }
-            }
-            StoreWork::Append(queued) => {
-                backlog.appending = false;
-                queued
-                    .into_iter()
-                    .rev()
-                    .for_each(|one| backlog.queue.push_front(one));
-            }
-            StoreWork::Load { .. } => {}
-            StoreWork::Sweep { .. } => backlog.sweep_rows = true,
-            StoreWork::Retain { .. } => backlog.retain_at = Some(now),
-            StoreWork::RecordHealth(state) => {
-                backlog.health.get_or_insert(state);
-            }
-            StoreWork::Disable(reason) => backlog.disable = Some(reason),
-        }
-        backlog.blocked_until = Some(now + pause);
-        state.next(now, Next::default())
-    }
-
     /// The keeper leaves.
     pub(in crate::delivery) fn end_keeping(&self, now: Instant) -> Next {
         let mut state = self.lock();
@@ -260,13 +192,27 @@ impl State {
         }
         let backlog = &self.backlog;
         !backlog.dying.is_empty()
-            || (backlog.route == Route::Behind && !backlog.queue.is_empty())
+            || self.wants_append()
             || self.is_flush_due(now)
             || backlog.sweep_rows
             || backlog.health.is_some()
             || backlog.disable.is_some()
             || backlog.retain_at.is_some_and(|at| at <= now)
             || self.wants_load(now)
+    }
+
+    fn wants_append(&self) -> bool {
+        self.backlog.route == Route::Behind && !self.backlog.queue.is_empty() && !self.holds_queue()
+    }
+
+    /// Whether so little of the backlog is left that it is not worth appending to it: what is queued waits in memory until
+    /// the rest is loaded, and joins it.
+    pub(super) fn holds_queue(&self) -> bool {
+        let left = self
+            .backlog
+            .total_rows
+            .saturating_sub(self.backlog.rows.len() as u64);
+        self.health.is_well() && !self.backlog.hurry && left <= CHUNK_ROWS as u64
     }
 
     fn is_flush_due(&self, now: Instant) -> bool {
@@ -301,11 +247,14 @@ impl State {
             let count = self.backlog.dying.len().min(BATCH_ROWS);
             return Some(StoreWork::Bury(self.backlog.dying.drain(..count).collect()));
         }
-        if self.backlog.route == Route::Behind && !self.backlog.queue.is_empty() {
+        let loads = self.wants_load(now);
+        // Under a steady stream there is always something to append: then it takes turns with what drains the backlog.
+        let yields = std::mem::take(&mut self.backlog.appended_last) && (loads || self.is_flush_due(now));
+        if self.wants_append() && !yields {
             self.backlog.appending = true;
+            self.backlog.appended_last = true;
             return Some(StoreWork::Append(self.next_append()));
         }
-        let loads = self.wants_load(now);
         if self.is_flush_due(now) || (loads && !self.backlog.finished.is_empty()) {
             return Some(self.clear(now));
         }
@@ -353,7 +302,9 @@ impl State {
             .take(BATCH_ROWS)
             .take_while(fits)
             .count();
-        self.backlog.queue.drain(..count.max(1)).collect()
+        let next = self.backlog.queue.drain(..count.max(1)).collect();
+        self.backlog.hurry &= !self.backlog.queue.is_empty();
+        next
     }
 
     fn clear(&mut self, now: Instant) -> StoreWork {
@@ -382,94 +333,6 @@ impl State {
             excess_bytes: backlog.total_bytes.saturating_sub(retention.bytes),
             except: backlog.rows.keys().copied().collect(),
         })
-    }
-
-    fn buried(&mut self, dying: Vec<Dying>, now: Instant, next: &mut Next) {
-        for Dying { delivery, .. } in dying {
-            let row = delivery.row();
-            if let Some(seq) = row {
-                // Deleted together with the writing of the dead letter.
-                self.forget_row(seq, delivery.event.payload.len() as u64);
-                next.settled.push(Settled::new(delivery.event, None));
-            } else {
-                self.settle(delivery, now, &mut next.settled);
-            }
-        }
-    }
-
-    fn forget_row(&mut self, seq: i64, bytes: u64) {
-        self.backlog.rows.remove(&seq);
-        self.backlog.touched.remove(&seq);
-        self.backlog.total_rows = self.backlog.total_rows.saturating_sub(1);
-        self.backlog.total_bytes = self.backlog.total_bytes.saturating_sub(bytes);
-    }
-
-    fn cleared(&mut self, finished: &[i64]) {
-        for seq in finished {
-            let bytes = self.backlog.rows.get(seq).copied().unwrap_or_default();
-            self.forget_row(*seq, bytes);
-        }
-    }
-
-    /// The rows are durable, and so what is theirs of the stream is settled.
-    fn appended(&mut self, queued: Vec<Queued>, seqs: &[Option<i64>], now: Instant, next: &mut Next) {
-        self.backlog.appending = false;
-        self.backlog.retain_at.get_or_insert(now + RETAIN_INTERVAL);
-        for (queued, seq) in queued.into_iter().zip(seqs) {
-            let Queued {
-                event, token, other, ..
-            } = queued;
-            let bytes = event.payload.len() as u64;
-            self.backlog.leaving = self.backlog.leaving.saturating_sub(event.share.bytes());
-            if seq.is_some() {
-                self.backlog.total_rows += 1;
-                self.backlog.total_bytes += bytes;
-                self.counts.appended += 1;
-            }
-            match (other.map(|(_, cell)| (cell.get(), cell)), *seq) {
-                (Some((Half::Pending, cell)), Some(seq)) => {
-                    cell.set(Half::Row(seq));
-                    self.backlog.rows.insert(seq, bytes);
-                }
-                (Some((Half::Pending, cell)), None) => cell.set(Half::Known),
-                (Some((Half::Settled, _)), Some(seq)) => self.backlog.finish_row(seq, bytes, now),
-                (Some((Half::Settled, _)), None) => {}
-                _ => self.backlog.unloaded = true,
-            }
-            next.settled.push(Settled::new(event, Some(token)));
-        }
-    }
-
-    fn loaded(&mut self, url: &str, rows: Vec<Loaded>, end: bool, now: Instant) {
-        if self.backlog.disturbed {
-            // Rows left memory meanwhile, or came from another hand: what was read may begin in the wrong place.
-            return;
-        }
-        for Loaded { seq, event, attempts } in rows {
-            self.backlog.cursor = seq;
-            if self.backlog.rows.contains_key(&seq) {
-                continue;
-            }
-            let bytes = event.payload.len() as u64;
-            let keep = self.backlog.keep.as_ref();
-            if event.origin == Origin::Stream
-                && keep.is_some_and(|keep| !keep(url, &event.table, event.action))
-            {
-                self.counts.discarded += 1;
-                self.backlog.finish_row(seq, bytes, now);
-                continue;
-            }
-            self.backlog.rows.insert(seq, bytes);
-            self.admit(Delivery {
-                event: Arc::new(event),
-                backing: Backing::Row(seq),
-                attempts: (attempts.count > 0).then(|| Box::new(attempts)),
-                since: now,
-            });
-        }
-        if end {
-            self.backlog.unloaded = false;
-        }
     }
 }
 
