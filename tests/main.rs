@@ -18,6 +18,8 @@ mod operator;
 mod payloads;
 mod preconditions;
 mod resume;
+mod store;
 mod stream;
 mod tear_down;
 mod tutorial;
+mod upgrade;
