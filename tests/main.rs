@@ -15,6 +15,7 @@ mod demo;
 mod init;
 mod listen;
 mod operator;
+mod outcomes;
 mod payloads;
 mod preconditions;
 mod resume;
