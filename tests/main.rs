@@ -9,6 +9,7 @@ mod backlog;
 mod boundaries;
 mod cli;
 mod connecting;
+mod crash;
 mod ddl;
 mod delivery;
 mod demo;
