@@ -354,7 +354,7 @@ impl World {
     /// Killed and started again: what is not settled is read again, in the order of the stream.
     fn crash(&mut self) {
         if let Some(work) = self.work.take()
-            && self.read.len() % 2 == 0
+            && self.read.len().is_multiple_of(2)
         {
             // It was done all the same.
             self.store(&work);
