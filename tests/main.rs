@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod backlog;
+mod batches;
 mod boundaries;
 mod cli;
 mod connecting;

@@ -362,12 +362,15 @@ impl State {
             return None;
         }
         let batch = self.settings.batch;
-        let (mut room, mut bytes) = (batch.size.saturating_sub(1), batch.bytes);
+        let len = |delivery: &Delivery| delivery.event.payload.len() as u64;
+        // The first goes in any case.
+        let first = self.lanes.next_of_new_group().map_or(0, len);
+        let (mut room, mut bytes) = (batch.size.saturating_sub(1), batch.bytes.saturating_sub(first));
         let group = self.lanes.take(|delivery| {
-            let fits = room > 0 && delivery.event.payload.len() as u64 <= bytes;
+            let fits = room > 0 && len(delivery) <= bytes;
             if fits {
                 room -= 1;
-                bytes -= delivery.event.payload.len() as u64;
+                bytes -= len(delivery);
             }
             fits
         })?;
