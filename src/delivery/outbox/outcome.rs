@@ -4,10 +4,10 @@ use std::time::{Instant, SystemTime};
 
 use super::backlog::{Dying, Route};
 use super::{Change, Next, Outbox, State, Work};
-use crate::delivery::backing::{Backing, Half};
+use crate::delivery::backing::{Backing, Delivery, Half};
 use crate::delivery::lanes::{Group, Member};
 use crate::delivery::outcome::{Outcome, Reason};
-use crate::delivery::retry::Decision;
+use crate::delivery::retry::{Decision, Retries};
 use crate::delivery::worker::Answer;
 use crate::endpoint::{HealthState, Standing, Transition};
 use crate::event::Origin;
@@ -105,7 +105,7 @@ impl Outbox {
     }
 
     /// The first delivery of the group will not be made. Of several it is not known which one it is about, so fewer are
-    /// sent next.
+    /// sent next; but where each is tried once only, all that were sent were.
     fn give_up(
         &self,
         state: &mut State,
@@ -115,7 +115,8 @@ impl Outbox {
         now: Instant,
         next: &mut Next,
     ) {
-        if group.sending_len() > 1 {
+        let all_die = reason == reason::RETRIES && self.policy.retry.retries == Retries::Disabled;
+        if group.sending_len() > 1 && !all_die {
             group.bisect();
             state.lanes.again(group);
             return;
@@ -135,18 +136,29 @@ impl Outbox {
         if reason == reason::REFUSED {
             state.note_attempts(&group, answer, now);
         }
-        if let Some(delivery) = state.lanes.done(&mut group) {
-            state.charge = state.charge.saturating_sub(delivery.charge());
-            state.counts.dead += 1;
-            state.backlog.dying.push_back(Dying { delivery, reason });
+        for _ in 0..group.sending_len() {
+            if let Some(delivery) = state.lanes.done(&mut group) {
+                next.changes.push(Change::Died {
+                    id: delivery.event.id.clone(),
+                    reason,
+                    error: error.clone(),
+                });
+                state.die(delivery, reason);
+            }
         }
-        next.changes.push(Change::Died { id, reason, error });
         group.rest();
         state.lanes.again(group);
     }
 }
 
 impl State {
+    /// A delivery that has left the lanes is to become a dead letter.
+    pub(super) fn die(&mut self, delivery: Delivery, reason: &'static str) {
+        self.charge = self.charge.saturating_sub(delivery.charge());
+        self.counts.dead += 1;
+        self.backlog.dying.push_back(Dying { delivery, reason });
+    }
+
     fn delivered(&mut self, mut group: Group, now: Instant, next: &mut Next) {
         self.window.answered();
         self.delivered_at = Some(SystemTime::now());
