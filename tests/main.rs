@@ -22,6 +22,7 @@ mod outcomes;
 mod payloads;
 mod preconditions;
 mod resume;
+mod retention;
 mod standby;
 mod store;
 mod stream;

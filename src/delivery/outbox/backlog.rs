@@ -135,6 +135,7 @@ impl Backlog {
             backing,
             attempts,
             since,
+            ..
         } = delivery;
         // Only what comes from the stream is ever queued: rows are where the queue leads.
         if let Backing::Stream(token) = backing {
@@ -231,6 +232,7 @@ impl State {
                 backing,
                 attempts,
                 since,
+                ..
             } = delivery;
             match backing {
                 Backing::Stream(token) => {
@@ -327,6 +329,7 @@ impl State {
                     event,
                     backing: Backing::Stream(token),
                     attempts,
+                    appended_at: None,
                     since,
                 }),
             }

@@ -13,6 +13,7 @@ mod backlog;
 mod counts;
 mod next;
 mod outcome;
+mod retention;
 mod stored;
 mod work;
 
@@ -23,6 +24,7 @@ use self::backlog::{Backlog, Route};
 pub(super) use self::backlog::{Dying, Keep, Queued};
 pub use self::counts::Counts;
 pub(super) use self::next::{Change, Load, Next, Settled};
+pub use self::retention::Retention;
 pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored, share_of};
 use super::backing::{Backing, Delivery};
 use super::lanes::{Group, Lanes, Member};
@@ -58,15 +60,13 @@ pub(super) struct Policy {
     pub(super) retention: Retention,
 }
 
-/// How much of one endpoint's backlog is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Since the first attempt of an event or its writing to the backlog.
-    pub age: Duration,
-    /// Payload bytes.
-    pub bytes: u64,
-    /// Rows.
-    pub rows: u64,
+/// What was configured for one endpoint.
+#[derive(Debug, Clone)]
+pub(super) struct Configured {
+    pub(super) settings: EndpointSettings,
+    pub(super) standing: Standing,
+    /// When an operator last did; the epoch if never.
+    pub(super) changed_at: SystemTime,
 }
 
 struct State {
@@ -95,6 +95,8 @@ struct State {
     /// When a delivery was last made.
     delivered_at: Option<SystemTime>,
     counts: Counts,
+    /// Since when it is not paused or disabled, or was last configured: from then on its events age.
+    active_since: SystemTime,
     stopped: bool,
 }
 
@@ -112,11 +114,15 @@ impl Outbox {
     pub(super) fn new(
         number: usize,
         target: Target,
-        settings: EndpointSettings,
-        standing: Standing,
+        configured: Configured,
         policy: Policy,
         slots: Slots,
     ) -> Self {
+        let Configured {
+            settings,
+            standing,
+            changed_at,
+        } = configured;
         let mut state = State {
             lanes: Lanes::new(settings.order),
             next_order: None,
@@ -134,6 +140,7 @@ impl Outbox {
             given: None,
             delivered_at: None,
             counts: Counts::default(),
+            active_since: changed_at,
             stopped: false,
         };
         if standing != Standing::Active {
@@ -275,9 +282,15 @@ impl Outbox {
     }
 
     /// Uses these settings from now on.
-    pub(super) fn configure(&self, settings: EndpointSettings, standing: Standing, now: Instant) -> Next {
+    pub(super) fn configure(&self, configured: Configured, now: Instant) -> Next {
+        let Configured {
+            settings,
+            standing,
+            changed_at,
+        } = configured;
         let mut state = self.lock();
         let mut next = Next::default();
+        state.active_since = state.active_since.max(changed_at);
         if settings.timeout != state.settings.timeout {
             state.slots.set_timeout(settings.timeout);
         }
@@ -294,7 +307,9 @@ impl Outbox {
         state.settings = settings;
         if let Some(transition) = state.health.set_standing(standing, now) {
             next.changes.push(state.changed(transition));
-            if standing != Standing::Active {
+            if standing == Standing::Active {
+                state.active_since = state.active_since.max(SystemTime::now());
+            } else {
                 next.changes.extend(state.spill("it is paused or disabled"));
             }
         }

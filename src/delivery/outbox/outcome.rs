@@ -13,13 +13,13 @@ use crate::endpoint::{HealthState, Standing, Transition};
 use crate::event::Origin;
 
 /// Why an event becomes a dead letter.
-mod reason {
+pub(super) mod reason {
     /// The receiver will never take it.
     pub(super) const REFUSED: &str = "refused";
     /// It was tried as often as is allowed.
     pub(super) const RETRIES: &str = "retries";
     /// It is older than is kept.
-    pub(super) const RETENTION: &str = "retention";
+    pub(in crate::delivery::outbox) const RETENTION: &str = "retention";
 }
 
 impl Outbox {
@@ -67,7 +67,8 @@ impl Outbox {
             _ => None,
         };
         state.note_attempts(&group, answer, now);
-        let (tries, overtaken, too_old) = state.standing_of(group.first(), self.policy.retention.age);
+        let (tries, overtaken) = state.standing_of(group.first());
+        let too_old = state.is_too_old(group.first(), self.policy.retention);
         let unwanted = !state.is_wanted(self.target.url(), group.first());
         let decision = self
             .policy
@@ -75,7 +76,7 @@ impl Outbox {
             .decide(tries, retry_after, overtaken, fastrand::f64());
         match decision {
             Decision::Again(wait) if !too_old => state.lanes.retry(group, now + wait),
-            Decision::Again(_) => self.give_up(state, group, answer, reason::RETENTION, now, next),
+            Decision::Again(wait) => self.expire(state, group, answer, now + wait, next),
             Decision::Dead => self.give_up(state, group, answer, reason::RETRIES, now, next),
         }
         let waiting = state.lanes.delayed();
@@ -104,6 +105,25 @@ impl Outbox {
         next.changes.extend(state.spill("it answered 410"));
     }
 
+    /// Of the group, those that are too old become dead letters, and the others are tried again then.
+    fn expire(&self, state: &mut State, mut group: Group, answer: &Answer, due: Instant, next: &mut Next) {
+        while state.is_too_old(group.first(), self.policy.retention) {
+            let (reason, error) = (reason::RETENTION, answer.text.clone());
+            if self.policy.strict {
+                let id = state.id_of(&group);
+                next.changes.push(Change::MustStop { id, reason, error });
+                break;
+            }
+            if let Some(delivery) = state.lanes.done(&mut group) {
+                let id = delivery.event.id.clone();
+                next.changes.push(Change::Died { id, reason, error });
+                state.die(delivery, reason);
+            }
+        }
+        group.rest();
+        state.lanes.retry(group, due);
+    }
+
     /// The first delivery of the group will not be made. Of several it is not known which one it is about, so fewer are
     /// sent next; but where each is tried once only, all that were sent were.
     fn give_up(
@@ -121,14 +141,10 @@ impl Outbox {
             state.lanes.again(group);
             return;
         }
-        let id = |state: &State| {
-            group
-                .first()
-                .map_or_else(String::new, |member| state.lanes.get(member).event.id.clone())
-        };
-        let (id, error) = (id(state), answer.text.clone());
+        let error = answer.text.clone();
         if self.policy.strict {
             // It is kept, and holds the confirmed LSN back: the stream stops.
+            let id = state.id_of(&group);
             next.changes.push(Change::MustStop { id, reason, error });
             state.lanes.retry(group, now + self.policy.retry.maximum());
             return;
@@ -152,6 +168,13 @@ impl Outbox {
 }
 
 impl State {
+    /// The `webhook-id` of the first delivery of a group.
+    fn id_of(&self, group: &Group) -> String {
+        group
+            .first()
+            .map_or_else(String::new, |member| self.lanes.get(member).event.id.clone())
+    }
+
     /// A delivery that has left the lanes is to become a dead letter.
     pub(super) fn die(&mut self, delivery: Delivery, reason: &'static str) {
         self.charge = self.charge.saturating_sub(delivery.charge());
@@ -217,17 +240,11 @@ impl State {
         event.origin != Origin::Stream || keep(url, &event.table, event.action)
     }
 
-    /// How often a delivery was tried, whether another one was delivered since its first try, and whether it is older than
-    /// `age`.
-    fn standing_of(&self, member: Option<Member>, age: std::time::Duration) -> (u32, bool, bool) {
+    /// How often a delivery was tried, and whether another one was delivered since its first try.
+    fn standing_of(&self, member: Option<Member>) -> (u32, bool) {
         let Some(attempts) = member.and_then(|member| self.lanes.get(member).attempts.as_ref()) else {
-            return (0, false, false);
+            return (0, false);
         };
-        let overtaken = attempts.first_at < self.delivered_at;
-        let too_old = attempts
-            .first_at
-            .and_then(|first| first.elapsed().ok())
-            .is_some_and(|since| since > age);
-        (attempts.count, overtaken, too_old)
+        (attempts.count, attempts.first_at < self.delivered_at)
     }
 }
