@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgstream::delivery::model::{Attempts, Row, StoredPlace, Written};
 use pgstream::demo::cluster::Cluster;
+use pgstream::endpoint::{EndpointSettings, Standing};
 use pgstream::event::{Origin, Position};
 use pgstream::pipeline::filtered_tables;
 use pgstream::store::backlog::{self, Appended, Kind, Removed, TooMuch, Touched};
+use pgstream::store::endpoints::{self, Change, Changes};
 use pgstream::store::{self, MigrationSet, PgPool, dead_letters};
 use pgstream_proto::Lsn;
 use sqlx::AssertSqlSafe;
@@ -892,6 +894,59 @@ async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in
     assert_eq!((behind_all.removed, behind_all.last), (Removed::default(), None));
     assert_eq!(store.ids(A).await, ["a", "b", "c", "e", "f", "g"]);
     assert!(backlog::kinds(&store.pool, B).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_wanted_of_an_endpoint_and_how_it_does_is_written_and_the_first_is_told() {
+    let store = Store::new(&[]).await;
+    let mut changes = Changes::listen(&store.pool).await.unwrap();
+    endpoints::set_standing(&store.pool, A, Standing::Disabled, Some("answered 410"))
+        .await
+        .unwrap();
+    assert_eq!(
+        changes.changed().await.unwrap(),
+        Change::Backlogs(BTreeSet::new())
+    );
+    let mut session = session(&store.cluster).await;
+    run(
+        &mut session,
+        "SELECT pg_notify('pgstream_endpoints', 'http://a/')",
+    )
+    .await;
+    let told = BTreeSet::from(["http://a/".to_owned()]);
+    assert_eq!(changes.changed().await.unwrap(), Change::Backlogs(told));
+    let listed = endpoints::list(&store.pool).await.unwrap();
+    let [only] = &listed[..] else { panic!("{listed:?}") };
+    let standing = (only.url.as_str(), only.standing, only.reason.as_deref());
+    assert_eq!(standing, (A, Standing::Disabled, Some("answered 410")));
+    let defaults = EndpointSettings::default();
+    assert_eq!(only.settings(&defaults), defaults);
+    endpoints::set_standing(&store.pool, A, Standing::Active, None)
+        .await
+        .unwrap();
+    let again = endpoints::list(&store.pool).await.unwrap();
+    assert_eq!(
+        (again.len(), again[0].standing, &again[0].reason),
+        (1, Standing::Active, &None)
+    );
+    assert!(again[0].changed_at > only.changed_at);
+    assert!(endpoints::ill(&store.pool).await.unwrap().is_empty());
+    for (url, health) in [(A, "failing"), (B, "outage"), (A, "healthy")] {
+        endpoints::record_health(&store.pool, url, health, at(1_000_000), Some("answered 503"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(endpoints::ill(&store.pool).await.unwrap(), [B]);
+    let written = store
+        .texts("SELECT concat_ws('|', url, health, extract(epoch FROM since)::int, reason) FROM pgstream.webhook_endpoint_health ORDER BY url")
+        .await;
+    assert_eq!(
+        written,
+        [
+            format!("{A}|healthy|1|answered 503"),
+            format!("{B}|outage|1|answered 503")
+        ]
+    );
 }
 
 /// Filled and drained for ever, a backlog is no larger than what it held at one time, and some garbage.

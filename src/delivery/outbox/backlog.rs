@@ -77,6 +77,8 @@ pub(super) struct Backlog {
     pub(super) kept: bool,
     /// Whether an append is under way.
     pub(super) appending: bool,
+    /// Whether the totals are those of the whole backlog; after a start they have to be counted first.
+    pub(super) counted: bool,
     /// Whether the queue is to be appended even if it could wait in memory.
     pub(super) hurry: bool,
     /// Whether that was the last work for the store.
@@ -184,6 +186,17 @@ impl Backlog {
         } else {
             self.blocked_until.or(due)
         }
+    }
+
+    /// Forgets what was waited for until now.
+    pub(super) fn forget_past(&mut self, now: Instant) {
+        self.no_room_until = self.no_room_until.filter(|until| *until > now);
+        self.blocked_until = self.blocked_until.filter(|until| *until > now);
+    }
+
+    /// Whether there may be rows of it at all.
+    pub(super) fn has_rows(&self) -> bool {
+        self.total_rows > 0 || self.route == Route::Behind || !self.rows.is_empty()
     }
 
     /// Whether there is more of it than is kept.
@@ -381,6 +394,6 @@ impl State {
             }
         }
         self.backlog.keep = Some(Arc::clone(keep));
-        self.backlog.sweep_rows = self.backlog.total_rows > 0;
+        self.backlog.sweep_rows = self.backlog.has_rows();
     }
 }

@@ -132,7 +132,10 @@ impl Outbox {
             in_flight: 0,
             queued: false,
             health: Health::new(Instant::now()),
-            backlog: Backlog::default(),
+            backlog: Backlog {
+                counted: true,
+                ..Backlog::default()
+            },
             alarm: None,
             hold_check: None,
             batch_since: None,
@@ -455,6 +458,7 @@ impl State {
 
     /// Keeps the invariant: says whether the token is to be queued, a keeper to come, and the alarm to be set.
     fn next(&mut self, now: Instant, mut next: Next) -> Next {
+        self.backlog.forget_past(now);
         self.join_if_drained(now, &mut next);
         next.requeue = !self.queued && self.has_work(now);
         self.queued |= next.requeue;
@@ -471,7 +475,10 @@ impl State {
             self.batch_is_due(now),
             self.backlog.due(),
         ];
-        let wanted = due.into_iter().flatten().min();
+        // Never at once: whatever is due now was dealt with just now, and an alarm that rings again and again would keep
+        // those of all other endpoints from ringing.
+        let soonest = now + Duration::from_millis(1);
+        let wanted = due.into_iter().flatten().min().map(|at| at.max(soonest));
         let alarm = wanted.filter(|wanted| self.alarm.is_none_or(|set| *wanted < set));
         self.alarm = alarm.or(self.alarm);
         next.alarm = alarm;

@@ -34,7 +34,7 @@ impl State {
     /// The look at the bounds that is due, if there is anything to look at.
     pub(super) fn retain(&mut self, now: Instant, policy: &Policy, next: &mut Next) -> Option<StoreWork> {
         let retention = policy.retention;
-        self.backlog.retain_at = (self.backlog.total_rows > 0).then(|| now + retention.interval());
+        self.backlog.retain_at = self.backlog.has_rows().then(|| now + retention.interval());
         self.backlog.retain_at?;
         let before = self.too_old_before(retention);
         // What is in memory is the oldest. It is left alone only while it is about to be delivered.
