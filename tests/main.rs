@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod backlog;
+mod batches;
 mod boundaries;
 mod cli;
 mod connecting;
@@ -21,6 +22,7 @@ mod outcomes;
 mod payloads;
 mod preconditions;
 mod resume;
+mod retention;
 mod standby;
 mod store;
 mod stream;

@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgstream::delivery::model::{Attempts, Row, StoredPlace, Written};
 use pgstream::demo::cluster::Cluster;
+use pgstream::endpoint::{EndpointSettings, Standing};
 use pgstream::event::{Origin, Position};
 use pgstream::pipeline::filtered_tables;
-use pgstream::store::backlog::{self, Appended, Kind, Removed, Touched};
+use pgstream::store::backlog::{self, Appended, Kind, Removed, TooMuch, Touched};
+use pgstream::store::endpoints::{self, Change, Changes};
 use pgstream::store::{self, MigrationSet, PgPool, dead_letters};
 use pgstream_proto::Lsn;
 use sqlx::AssertSqlSafe;
@@ -152,7 +154,7 @@ impl Sample {
     }
 
     /// What is to be read back.
-    fn row(self, seq: i64) -> Row {
+    fn row(self, seq: i64, appended_at: SystemTime) -> Row {
         Row {
             seq,
             webhook_id: self.id,
@@ -166,8 +168,14 @@ impl Sample {
             position: self.position,
             payload: self.payload,
             attempts: self.attempts,
+            appended_at,
         }
     }
+}
+
+/// So many rows, whatever their size.
+fn first(rows: u64) -> TooMuch {
+    TooMuch::Excess { rows, bytes: 0 }
 }
 
 fn position(source: u64, epoch: u32, commit_lsn: u64, lsn: u64) -> Position {
@@ -242,12 +250,16 @@ async fn what_is_appended_is_read_back_as_it_was_and_in_order() {
     let store = Store::new(&[]).await;
     let seqs = store.append(A, &extremes()).await;
     assert!(seqs.is_sorted() && seqs.len() == 5, "{seqs:?}");
+    let rows = store.rows(A).await;
     let expected: Vec<Row> = extremes()
         .into_iter()
         .zip(seqs)
-        .map(|(event, seq)| event.row(seq))
+        .zip(&rows)
+        .map(|((event, seq), row)| event.row(seq, row.appended_at))
         .collect();
-    assert_eq!(store.rows(A).await, expected);
+    assert_eq!(rows, expected);
+    let minute = SystemTime::now() - Duration::from_secs(60);
+    assert!(rows.iter().all(|row| row.appended_at > minute), "{rows:?}");
     assert!(store.rows(B).await.is_empty());
 }
 
@@ -756,8 +768,8 @@ async fn the_oldest_rows_become_dead_letters_but_those_in_use() {
     let store = Store::new(&[]).await;
     let seqs = store.append(A, &samples(0..6)).await;
     store.append(B, &samples(0..6)).await;
-    let bury = async |limit, before, except: &[i64]| {
-        let mut removed = backlog::bury_oldest(&store.pool, A, limit, before, except)
+    let bury = async |limit, too_much, except: &[i64]| {
+        let mut removed = backlog::bury_oldest(&store.pool, A, limit, too_much, except)
             .await
             .unwrap();
         removed.seqs.sort_unstable();
@@ -766,11 +778,18 @@ async fn the_oldest_rows_become_dead_letters_but_those_in_use() {
         removed.seqs
     };
     let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
-    assert_eq!(bury(10, Some(hour_ago), &[]).await, [0; 0], "none is so old");
+    assert_eq!(
+        bury(10, TooMuch::Before(hour_ago), &[]).await,
+        [0; 0],
+        "none is so old"
+    );
     store.age(&["id-000", "id-001", "id-003"], 7_200).await;
-    assert_eq!(bury(10, Some(hour_ago), &seqs[..1]).await, [seqs[1], seqs[3]]);
-    assert_eq!(bury(2, None, &[seqs[0], seqs[4]]).await, [seqs[2], seqs[5]]);
-    assert_eq!(bury(1, None, &[]).await, [seqs[0]]);
+    assert_eq!(
+        bury(10, TooMuch::Before(hour_ago), &seqs[..1]).await,
+        [seqs[1], seqs[3]]
+    );
+    assert_eq!(bury(2, first(9), &[seqs[0], seqs[4]]).await, [seqs[2], seqs[5]]);
+    assert_eq!(bury(10, first(1), &[]).await, [seqs[0]]);
     assert_eq!(store.ids(A).await, ["id-004"]);
     assert_eq!(store.rows(B).await.len(), 6);
     let letters = store
@@ -778,6 +797,37 @@ async fn the_oldest_rows_become_dead_letters_but_those_in_use() {
         .await;
     let expected = [0, 1, 2, 3, 5].map(|number| format!("{A} id-{number:03} retention"));
     assert_eq!(letters, expected);
+}
+
+#[tokio::test]
+async fn of_too_many_bytes_only_as_many_of_the_oldest_die_as_have_to() {
+    let store = Store::new(&[]).await;
+    let seqs = store.append(A, &samples(0..6)).await;
+    let one = "payload of id-000".len() as u64;
+    let bury = async |limit, rows, bytes, except: &[i64]| {
+        let excess = TooMuch::Excess { rows, bytes };
+        let mut removed = backlog::bury_oldest(&store.pool, A, limit, excess, except)
+            .await
+            .unwrap();
+        removed.seqs.sort_unstable();
+        removed.seqs
+    };
+    assert_eq!(bury(10, 0, 0, &[]).await, [0; 0]);
+    assert_eq!(bury(10, 0, one, &[]).await, seqs[..1]);
+    assert_eq!(bury(10, 0, one + 1, &seqs[1..2]).await, seqs[2..4]);
+    assert_eq!(
+        bury(1, 2, 5 * one, &[]).await,
+        seqs[1..2],
+        "no more than are looked at"
+    );
+    assert_eq!(bury(10, 2, 1, &[]).await, seqs[4..6]);
+    let letters = store
+        .texts("SELECT webhook_id FROM pgstream.webhook_dead_letters ORDER BY id")
+        .await;
+    assert_eq!(
+        letters,
+        ["id-000", "id-002", "id-003", "id-001", "id-004", "id-005"]
+    );
 }
 
 #[tokio::test]
@@ -844,6 +894,59 @@ async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in
     assert_eq!((behind_all.removed, behind_all.last), (Removed::default(), None));
     assert_eq!(store.ids(A).await, ["a", "b", "c", "e", "f", "g"]);
     assert!(backlog::kinds(&store.pool, B).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_wanted_of_an_endpoint_and_how_it_does_is_written_and_the_first_is_told() {
+    let store = Store::new(&[]).await;
+    let mut changes = Changes::listen(&store.pool).await.unwrap();
+    endpoints::set_standing(&store.pool, A, Standing::Disabled, Some("answered 410"))
+        .await
+        .unwrap();
+    assert_eq!(
+        changes.changed().await.unwrap(),
+        Change::Backlogs(BTreeSet::new())
+    );
+    let mut session = session(&store.cluster).await;
+    run(
+        &mut session,
+        "SELECT pg_notify('pgstream_endpoints', 'http://a/')",
+    )
+    .await;
+    let told = BTreeSet::from(["http://a/".to_owned()]);
+    assert_eq!(changes.changed().await.unwrap(), Change::Backlogs(told));
+    let listed = endpoints::list(&store.pool).await.unwrap();
+    let [only] = &listed[..] else { panic!("{listed:?}") };
+    let standing = (only.url.as_str(), only.standing, only.reason.as_deref());
+    assert_eq!(standing, (A, Standing::Disabled, Some("answered 410")));
+    let defaults = EndpointSettings::default();
+    assert_eq!(only.settings(&defaults), defaults);
+    endpoints::set_standing(&store.pool, A, Standing::Active, None)
+        .await
+        .unwrap();
+    let again = endpoints::list(&store.pool).await.unwrap();
+    assert_eq!(
+        (again.len(), again[0].standing, &again[0].reason),
+        (1, Standing::Active, &None)
+    );
+    assert!(again[0].changed_at > only.changed_at);
+    assert!(endpoints::ill(&store.pool).await.unwrap().is_empty());
+    for (url, health) in [(A, "failing"), (B, "outage"), (A, "healthy")] {
+        endpoints::record_health(&store.pool, url, health, at(1_000_000), Some("answered 503"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(endpoints::ill(&store.pool).await.unwrap(), [B]);
+    let written = store
+        .texts("SELECT concat_ws('|', url, health, extract(epoch FROM since)::int, reason) FROM pgstream.webhook_endpoint_health ORDER BY url")
+        .await;
+    assert_eq!(
+        written,
+        [
+            format!("{A}|healthy|1|answered 503"),
+            format!("{B}|outage|1|answered 503")
+        ]
+    );
 }
 
 /// Filled and drained for ever, a backlog is no larger than what it held at one time, and some garbage.
@@ -969,7 +1072,9 @@ async fn no_step_reads_the_whole_of_a_large_backlog() {
             .await
             .unwrap();
         assert_eq!(swept.removed, Removed::default());
-        let buried = backlog::bury_oldest(pool, A, 100, None, &seqs).await.unwrap();
+        let buried = backlog::bury_oldest(pool, A, 100, first(100), &seqs)
+            .await
+            .unwrap();
         assert_eq!(buried.seqs.len(), 100);
         let event = sample("refused");
         dead_letters::bury(pool, Some(A), &[(event.written(), "refused")], &seqs[..50])

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::model::Attempts;
 use crate::event::Event;
@@ -15,6 +15,8 @@ pub(super) struct Delivery {
     pub(super) backing: Backing,
     /// What was tried; boxed, since most are delivered at the first try.
     pub(super) attempts: Option<Box<Attempts>>,
+    /// When its row was written, if it was loaded.
+    pub(super) appended_at: Option<SystemTime>,
     /// When it came into memory.
     pub(super) since: Instant,
 }
@@ -89,6 +91,7 @@ impl Delivery {
             event,
             backing: Backing::Stream(token),
             attempts: None,
+            appended_at: None,
             since: now,
         }
     }
@@ -96,6 +99,12 @@ impl Delivery {
     /// The bytes it is charged with.
     pub(super) fn charge(&self) -> u64 {
         self.event.share.bytes()
+    }
+
+    /// When it was first tried or written to the backlog, whichever is earlier.
+    pub(super) fn waits_since(&self) -> Option<SystemTime> {
+        let tried = self.attempts.as_ref().and_then(|attempts| attempts.first_at);
+        [tried, self.appended_at].into_iter().flatten().min()
     }
 
     /// The row of the backlog it has, if any.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use slog::{Logger, debug, error, trace};
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::keeper::{self, KEEPERS, StoreHealth};
-use super::outbox::{Counts, Next, Outbox, Policy, Retention, Work};
+use super::outbox::{Configured, Counts, Next, Outbox, Policy, Retention, Work};
 use super::outcome::{Outcome, Reason};
 use super::pressure;
 use super::ready::{Pushed, ReadyQueue, Turn};
@@ -63,7 +63,7 @@ pub struct Dispatcher {
 pub(super) struct Shared {
     pub(super) outboxes: Registry<Outbox>,
     /// What was configured for an endpoint, whether it is in use or not.
-    pub(super) configured: Registry<(EndpointSettings, Standing)>,
+    pub(super) configured: Registry<Configured>,
     made: AtomicUsize,
     ready: ReadyQueue,
     timer: Timer,
@@ -251,12 +251,10 @@ impl Shared {
     pub(super) fn outbox(&self, target: &Target) -> Arc<Outbox> {
         self.outboxes.get_or_insert_with(target.url(), || {
             let configured = self.configured.get(target.url());
-            let (settings, standing) = configured.map_or_else(
-                || (self.limits.defaults.clone(), Standing::Active),
-                |configured| (*configured).clone(),
-            );
+            let configured =
+                configured.map_or_else(|| self.unconfigured(), |configured| (*configured).clone());
             let slots = Slots::new(
-                settings.timeout,
+                configured.settings.timeout,
                 Arc::clone(&self.names),
                 Arc::clone(&self.connections),
             );
@@ -266,8 +264,17 @@ impl Shared {
                 retention: self.limits.retention,
             };
             let number = self.made.fetch_add(1, Ordering::Relaxed);
-            Outbox::new(number, target.clone(), settings, standing, policy, slots)
+            Outbox::new(number, target.clone(), configured, policy, slots)
         })
+    }
+
+    /// What holds for an endpoint that nobody configured.
+    pub(super) fn unconfigured(&self) -> Configured {
+        Configured {
+            settings: self.limits.defaults.clone(),
+            standing: Standing::Active,
+            changed_at: SystemTime::UNIX_EPOCH,
+        }
     }
 
     /// Whether an endpoint has nothing in its lanes.

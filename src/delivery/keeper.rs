@@ -18,7 +18,7 @@ use super::model::{Attempts, Row, Written};
 use super::outbox::{CHUNK_BYTES, Keep, Loaded, Outbox, StoreWork, Stored, share_of};
 use crate::event::{Event, Origin, TableName};
 use crate::progress::{Budget, Share};
-use crate::store::backlog::{self, Touched};
+use crate::store::backlog::{self, TooMuch, Touched};
 use crate::store::{PgPool, StoreError, dead_letters, endpoints};
 
 /// How many keepers there are: the pool has a connection for each, and some to spare.
@@ -312,23 +312,26 @@ impl Keeper<'_> {
             ));
             return Ok(nothing);
         }
-        let limit = if too_many {
-            usize::try_from(excess_rows)
-                .unwrap_or(REMOVE_ROWS)
-                .clamp(1, REMOVE_ROWS)
-        } else {
-            REMOVE_ROWS
+        let too_much = match before {
+            Some(before) if !too_many => TooMuch::Before(before),
+            _ => TooMuch::Excess {
+                rows: excess_rows,
+                bytes: excess_bytes,
+            },
         };
-        let before = before.filter(|_| !too_many);
-        let buried = backlog::bury_oldest(self.pool(), self.url, limit, before, except).await?;
+        let buried = backlog::bury_oldest(self.pool(), self.url, REMOVE_ROWS, too_much, except).await?;
         let count = buried.seqs.len();
+        if count == 0 {
+            // All of it is in memory, and about to be delivered.
+            return Ok(nothing);
+        }
         warn!(self.shared.log, "the backlog of an endpoint was beyond its bounds; the oldest events became dead letters";
             "endpoint" => self.shared.shown(self.url), "events" => count);
         Ok(Stored::Removed {
             seqs: buried.seqs,
             bytes: buried.bytes,
             dead: true,
-            more: count > 0,
+            more: true,
         })
     }
 }
@@ -397,7 +400,7 @@ fn loaded(row: Row, share: &mut Share, budget: &Arc<Budget>) -> Loaded {
         position,
         payload,
         attempts,
-        ..
+        appended_at,
     } = row;
     let event = Event {
         id: webhook_id,
@@ -410,5 +413,10 @@ fn loaded(row: Row, share: &mut Share, budget: &Arc<Budget>) -> Loaded {
         payload,
         share: own,
     };
-    Loaded { seq, event, attempts }
+    Loaded {
+        seq,
+        appended_at,
+        event,
+        attempts,
+    }
 }

@@ -86,6 +86,8 @@ pub struct Row {
     pub payload: Vec<u8>,
     /// What was tried.
     pub attempts: Attempts,
+    /// When it was written.
+    pub appended_at: SystemTime,
 }
 
 impl From<Place> for StoredPlace {

@@ -218,7 +218,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::delivery::outbox::{Policy, Retention};
+    use crate::delivery::outbox::{Configured, Policy, Retention};
     use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
     use crate::delivery::target::Target;
     use crate::delivery::worker::{Connections, Names, Slots};
@@ -242,7 +242,12 @@ mod tests {
                 rows: 0,
             },
         };
-        Arc::new(Outbox::new(0, target, settings, Standing::Active, policy, slots))
+        let configured = Configured {
+            settings,
+            standing: Standing::Active,
+            changed_at: std::time::SystemTime::UNIX_EPOCH,
+        };
+        Arc::new(Outbox::new(0, target, configured, policy, slots))
     }
 
     #[test]

@@ -8,8 +8,8 @@ use slog::{debug, warn};
 use tokio::time::sleep;
 
 use super::dispatch::Shared;
+use super::outbox::Configured;
 use super::target::Target;
-use crate::endpoint::EndpointSettings;
 use crate::store::endpoints::{Change, Changes};
 use crate::store::{StoreError, backlog, dead_letters, endpoints};
 
@@ -121,21 +121,18 @@ async fn configure(shared: &Arc<Shared>) -> Result<(), StoreError> {
         .retain(|url| overrides.iter().any(|row| row.url == url));
     for row in overrides {
         let url: Arc<str> = row.url.as_str().into();
-        let settings = row.settings(&shared.limits.defaults);
-        shared.configured.insert(&url, (settings.clone(), row.standing));
+        let configured = Configured {
+            settings: row.settings(&shared.limits.defaults),
+            standing: row.standing,
+            changed_at: row.changed_at,
+        };
+        shared.configured.insert(&url, configured.clone());
         if let Some(outbox) = unconfigured.remove(&url) {
-            shared.follow_up(
-                &outbox,
-                outbox.configure(settings, row.standing, Some(row.changed_at), now),
-            );
+            shared.follow_up(&outbox, outbox.configure(configured, now));
         }
     }
     for outbox in unconfigured.into_values() {
-        let defaults: EndpointSettings = shared.limits.defaults.clone();
-        shared.follow_up(
-            &outbox,
-            outbox.configure(defaults, crate::endpoint::Standing::Active, None, now),
-        );
+        shared.follow_up(&outbox, outbox.configure(shared.unconfigured(), now));
     }
     Ok(())
 }

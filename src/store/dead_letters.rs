@@ -15,8 +15,8 @@ pub(super) const UPDATE: &str =
     SET reason = excluded.reason, attempts = excluded.attempts, last_error = excluded.last_error,
         last_attempt_at = excluded.last_attempt_at, died_at = excluded.died_at";
 
-/// Writes dead letters of one endpoint, each with its reason, and deletes the rows of the backlog that they were. One
-/// statement.
+/// Writes dead letters of one endpoint in this order, each with its reason, and deletes the rows of the backlog that they
+/// were. One statement.
 ///
 /// # Errors
 /// [`StoreError::Table`]: nothing was written or deleted.
@@ -29,8 +29,10 @@ pub async fn bury(
     let text = format!(
         "WITH gone AS (DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($25) AND seq {})
          INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
-         SELECT DISTINCT ON (r.webhook_id, r.replay_run) $1, ($24::text[])[r.place], {VALUES} FROM {ARRAYS}
-          ORDER BY r.webhook_id, r.replay_run, r.place DESC {UPDATE}",
+         SELECT $1, ($24::text[])[r.place], {VALUES} FROM (
+             SELECT DISTINCT ON (r.webhook_id, r.replay_run) r.* FROM {ARRAYS}
+              ORDER BY r.webhook_id, r.replay_run, r.place DESC) AS r
+          ORDER BY r.place {UPDATE}",
         span!("$25")
     );
     let written: Vec<Written<'_>> = letters.iter().map(|(written, _)| *written).collect();

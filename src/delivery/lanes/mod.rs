@@ -153,6 +153,15 @@ impl<T> Lanes<T> {
         !self.again.is_empty() || matches!(self.ready.front(), Some(Ready::Group(_)))
     }
 
+    /// The value of the delivery that a new group would begin with; nothing if the next group is sent once more.
+    #[must_use]
+    pub fn next_of_new_group(&self) -> Option<&T> {
+        match self.ready.front() {
+            Some(&Ready::One(id)) if self.again.is_empty() => Some(&self.entries[id].value),
+            _ => None,
+        }
+    }
+
     /// The value of a delivery that is not done.
     ///
     /// # Panics

@@ -137,6 +137,7 @@ impl Backlog {
             backing,
             attempts,
             since,
+            ..
         } = delivery;
         // Only what comes from the stream is ever queued: rows are where the queue leads.
         if let Backing::Stream(token) = backing {
@@ -203,13 +204,6 @@ impl Backlog {
         self.total_rows > retention.rows || self.total_bytes > retention.bytes
     }
 
-    /// How many rows are beyond the bounds: of those beyond the bytes, as many as they are on average.
-    pub(super) fn excess_rows(&self, retention: Retention) -> u64 {
-        let average = (self.total_bytes / self.total_rows.max(1)).max(1);
-        let by_bytes = self.total_bytes.saturating_sub(retention.bytes).div_ceil(average);
-        self.total_rows.saturating_sub(retention.rows).max(by_bytes)
-    }
-
     /// A row that is done with.
     pub(super) fn finish_row(&mut self, seq: i64, bytes: u64, now: Instant) {
         self.rows.insert(seq, bytes);
@@ -251,6 +245,7 @@ impl State {
                 backing,
                 attempts,
                 since,
+                ..
             } = delivery;
             match backing {
                 Backing::Stream(token) => {
@@ -347,6 +342,7 @@ impl State {
                     event,
                     backing: Backing::Stream(token),
                     attempts,
+                    appended_at: None,
                     since,
                 }),
             }

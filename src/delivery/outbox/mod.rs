@@ -13,6 +13,7 @@ mod backlog;
 mod counts;
 mod next;
 mod outcome;
+mod retention;
 mod stored;
 mod work;
 
@@ -23,6 +24,7 @@ use self::backlog::{Backlog, Route};
 pub(super) use self::backlog::{Dying, Keep, Queued};
 pub use self::counts::Counts;
 pub(super) use self::next::{Change, Load, Next, Settled};
+pub use self::retention::Retention;
 pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored, share_of};
 use super::backing::{Backing, Delivery};
 use super::lanes::{Group, Lanes, Member};
@@ -58,15 +60,13 @@ pub(super) struct Policy {
     pub(super) retention: Retention,
 }
 
-/// How much of one endpoint's backlog is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Since the first attempt of an event or its writing to the backlog.
-    pub age: Duration,
-    /// Payload bytes.
-    pub bytes: u64,
-    /// Rows.
-    pub rows: u64,
+/// What was configured for one endpoint.
+#[derive(Debug, Clone)]
+pub(super) struct Configured {
+    pub(super) settings: EndpointSettings,
+    pub(super) standing: Standing,
+    /// When an operator last did; the epoch if never.
+    pub(super) changed_at: SystemTime,
 }
 
 struct State {
@@ -94,9 +94,9 @@ struct State {
     given: Option<Instant>,
     /// When a delivery was last made.
     delivered_at: Option<SystemTime>,
-    /// Since when its events age: no event is older than that, since it may have been paused or disabled before.
-    aging_since: Option<SystemTime>,
     counts: Counts,
+    /// Since when it is not paused or disabled, or was last configured: from then on its events age.
+    active_since: SystemTime,
     stopped: bool,
 }
 
@@ -114,11 +114,15 @@ impl Outbox {
     pub(super) fn new(
         number: usize,
         target: Target,
-        settings: EndpointSettings,
-        standing: Standing,
+        configured: Configured,
         policy: Policy,
         slots: Slots,
     ) -> Self {
+        let Configured {
+            settings,
+            standing,
+            changed_at,
+        } = configured;
         let mut state = State {
             lanes: Lanes::new(settings.order),
             next_order: None,
@@ -138,8 +142,8 @@ impl Outbox {
             charge: 0,
             given: None,
             delivered_at: None,
-            aging_since: None,
             counts: Counts::default(),
+            active_since: changed_at,
             stopped: false,
         };
         if standing != Standing::Active {
@@ -281,16 +285,15 @@ impl Outbox {
     }
 
     /// Uses these settings from now on.
-    pub(super) fn configure(
-        &self,
-        settings: EndpointSettings,
-        standing: Standing,
-        changed_at: Option<SystemTime>,
-        now: Instant,
-    ) -> Next {
+    pub(super) fn configure(&self, configured: Configured, now: Instant) -> Next {
+        let Configured {
+            settings,
+            standing,
+            changed_at,
+        } = configured;
         let mut state = self.lock();
-        state.aging_since = changed_at;
         let mut next = Next::default();
+        state.active_since = state.active_since.max(changed_at);
         if settings.timeout != state.settings.timeout {
             state.slots.set_timeout(settings.timeout);
         }
@@ -307,7 +310,9 @@ impl Outbox {
         state.settings = settings;
         if let Some(transition) = state.health.set_standing(standing, now) {
             next.changes.push(state.changed(transition));
-            if standing != Standing::Active {
+            if standing == Standing::Active {
+                state.active_since = state.active_since.max(SystemTime::now());
+            } else {
                 next.changes.extend(state.spill("it is paused or disabled"));
             }
         }
@@ -375,12 +380,15 @@ impl State {
             return None;
         }
         let batch = self.settings.batch;
-        let (mut room, mut bytes) = (batch.size.saturating_sub(1), batch.bytes);
+        let len = |delivery: &Delivery| delivery.event.payload.len() as u64;
+        // The first goes in any case.
+        let first = self.lanes.next_of_new_group().map_or(0, len);
+        let (mut room, mut bytes) = (batch.size.saturating_sub(1), batch.bytes.saturating_sub(first));
         let group = self.lanes.take(|delivery| {
-            let fits = room > 0 && delivery.event.payload.len() as u64 <= bytes;
+            let fits = room > 0 && len(delivery) <= bytes;
             if fits {
                 room -= 1;
-                bytes -= delivery.event.payload.len() as u64;
+                bytes -= len(delivery);
             }
             fits
         })?;
@@ -431,14 +439,6 @@ impl State {
     fn changed(&mut self, transition: Transition) -> Change {
         self.backlog.record_health(transition.to);
         Change::Health(transition)
-    }
-
-    /// Before when an event has to have been tried or written first, to be too old. Nothing is while the endpoint is
-    /// paused or disabled, and for as long after it: the clock starts anew.
-    fn too_old_before(&self, age: Duration) -> Option<SystemTime> {
-        let before = SystemTime::now().checked_sub(age)?;
-        let aged = self.aging_since.is_none_or(|since| since <= before);
-        (aged && self.health.is_permitted()).then_some(before)
     }
 
     /// Whether a delivery of the stream waits for longer than [`HOLD`] at an endpoint of which something fails.

@@ -4,22 +4,22 @@ use std::time::{Instant, SystemTime};
 
 use super::backlog::{Dying, Route};
 use super::{Change, Next, Outbox, State, Work};
-use crate::delivery::backing::{Backing, Half};
+use crate::delivery::backing::{Backing, Delivery, Half};
 use crate::delivery::lanes::{Group, Member};
 use crate::delivery::outcome::{Outcome, Reason};
-use crate::delivery::retry::Decision;
+use crate::delivery::retry::{Decision, Retries};
 use crate::delivery::worker::Answer;
 use crate::endpoint::{HealthState, Standing, Transition};
 use crate::event::Origin;
 
 /// Why an event becomes a dead letter.
-mod reason {
+pub(super) mod reason {
     /// The receiver will never take it.
     pub(super) const REFUSED: &str = "refused";
     /// It was tried as often as is allowed.
     pub(super) const RETRIES: &str = "retries";
     /// It is older than is kept.
-    pub(super) const RETENTION: &str = "retention";
+    pub(in crate::delivery::outbox) const RETENTION: &str = "retention";
 }
 
 impl Outbox {
@@ -67,7 +67,8 @@ impl Outbox {
             _ => None,
         };
         state.note_attempts(&group, answer, now);
-        let (tries, overtaken, too_old) = state.standing_of(group.first(), self.policy.retention.age);
+        let (tries, overtaken) = state.standing_of(group.first());
+        let too_old = state.is_too_old(group.first(), self.policy.retention);
         let unwanted = !state.is_wanted(self.target.url(), group.first());
         let decision = self
             .policy
@@ -75,7 +76,7 @@ impl Outbox {
             .decide(tries, retry_after, overtaken, fastrand::f64());
         match decision {
             Decision::Again(wait) if !too_old => state.lanes.retry(group, now + wait),
-            Decision::Again(_) => self.give_up(state, group, answer, reason::RETENTION, now, next),
+            Decision::Again(wait) => self.expire(state, group, answer, now + wait, next),
             Decision::Dead => self.give_up(state, group, answer, reason::RETRIES, now, next),
         }
         let waiting = state.lanes.delayed();
@@ -104,8 +105,27 @@ impl Outbox {
         next.changes.extend(state.spill("it answered 410"));
     }
 
+    /// Of the group, those that are too old become dead letters, and the others are tried again then.
+    fn expire(&self, state: &mut State, mut group: Group, answer: &Answer, due: Instant, next: &mut Next) {
+        while state.is_too_old(group.first(), self.policy.retention) {
+            let (reason, error) = (reason::RETENTION, answer.text.clone());
+            if self.policy.strict {
+                let id = state.id_of(&group);
+                next.changes.push(Change::MustStop { id, reason, error });
+                break;
+            }
+            if let Some(delivery) = state.lanes.done(&mut group) {
+                let id = delivery.event.id.clone();
+                next.changes.push(Change::Died { id, reason, error });
+                state.die(delivery, reason);
+            }
+        }
+        group.rest();
+        state.lanes.retry(group, due);
+    }
+
     /// The first delivery of the group will not be made. Of several it is not known which one it is about, so fewer are
-    /// sent next.
+    /// sent next; but where each is tried once only, all that were sent were.
     fn give_up(
         &self,
         state: &mut State,
@@ -115,19 +135,16 @@ impl Outbox {
         now: Instant,
         next: &mut Next,
     ) {
-        if group.sending_len() > 1 {
+        let all_die = reason == reason::RETRIES && self.policy.retry.retries == Retries::Disabled;
+        if group.sending_len() > 1 && !all_die {
             group.bisect();
             state.lanes.again(group);
             return;
         }
-        let id = |state: &State| {
-            group
-                .first()
-                .map_or_else(String::new, |member| state.lanes.get(member).event.id.clone())
-        };
-        let (id, error) = (id(state), answer.text.clone());
+        let error = answer.text.clone();
         if self.policy.strict {
             // It is kept, and holds the confirmed LSN back: the stream stops.
+            let id = state.id_of(&group);
             next.changes.push(Change::MustStop { id, reason, error });
             state.lanes.retry(group, now + self.policy.retry.maximum());
             return;
@@ -135,18 +152,36 @@ impl Outbox {
         if reason == reason::REFUSED {
             state.note_attempts(&group, answer, now);
         }
-        if let Some(delivery) = state.lanes.done(&mut group) {
-            state.charge = state.charge.saturating_sub(delivery.charge());
-            state.counts.dead += 1;
-            state.backlog.dying.push_back(Dying { delivery, reason });
+        for _ in 0..group.sending_len() {
+            if let Some(delivery) = state.lanes.done(&mut group) {
+                next.changes.push(Change::Died {
+                    id: delivery.event.id.clone(),
+                    reason,
+                    error: error.clone(),
+                });
+                state.die(delivery, reason);
+            }
         }
-        next.changes.push(Change::Died { id, reason, error });
         group.rest();
         state.lanes.again(group);
     }
 }
 
 impl State {
+    /// The `webhook-id` of the first delivery of a group.
+    fn id_of(&self, group: &Group) -> String {
+        group
+            .first()
+            .map_or_else(String::new, |member| self.lanes.get(member).event.id.clone())
+    }
+
+    /// A delivery that has left the lanes is to become a dead letter.
+    pub(super) fn die(&mut self, delivery: Delivery, reason: &'static str) {
+        self.charge = self.charge.saturating_sub(delivery.charge());
+        self.counts.dead += 1;
+        self.backlog.dying.push_back(Dying { delivery, reason });
+    }
+
     fn delivered(&mut self, mut group: Group, now: Instant, next: &mut Next) {
         self.window.answered();
         self.delivered_at = Some(SystemTime::now());
@@ -205,14 +240,11 @@ impl State {
         event.origin != Origin::Stream || keep(url, &event.table, event.action)
     }
 
-    /// How often a delivery was tried, whether another one was delivered since its first try, and whether it is older than
-    /// `age`.
-    fn standing_of(&self, member: Option<Member>, age: std::time::Duration) -> (u32, bool, bool) {
+    /// How often a delivery was tried, and whether another one was delivered since its first try.
+    fn standing_of(&self, member: Option<Member>) -> (u32, bool) {
         let Some(attempts) = member.and_then(|member| self.lanes.get(member).attempts.as_ref()) else {
-            return (0, false, false);
+            return (0, false);
         };
-        let overtaken = attempts.first_at < self.delivered_at;
-        let too_old = attempts.first_at < self.too_old_before(age);
-        (attempts.count, overtaken, too_old)
+        (attempts.count, attempts.first_at < self.delivered_at)
     }
 }

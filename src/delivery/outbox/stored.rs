@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::backing::{Backing, Delivery, Half};
 use super::backlog::{Dying, Queued};
-use super::work::{Loaded, NO_ROOM, RETAIN_INTERVAL, StoreWork, Stored};
+use super::work::{Loaded, NO_ROOM, StoreWork, Stored};
 use super::{Next, Outbox, Settled, State};
 use crate::event::Origin;
 
@@ -19,6 +19,8 @@ impl Outbox {
             Stored::Cleared(finished) => state.cleared(&finished),
             Stored::Appended { queued, seqs } => {
                 state.appended(queued, &seqs, now, &mut next);
+                let look = now + self.policy.retention.interval();
+                state.backlog.retain_at.get_or_insert(look);
                 if state.backlog.exceeds(self.policy.retention) {
                     state.backlog.retain_at = Some(now);
                 }
@@ -119,7 +121,6 @@ impl State {
     /// The rows are durable, and so what is theirs of the stream is settled.
     fn appended(&mut self, queued: Vec<Queued>, seqs: &[Option<i64>], now: Instant, next: &mut Next) {
         self.backlog.appending = false;
-        self.backlog.retain_at.get_or_insert(now + RETAIN_INTERVAL);
         for (queued, seq) in queued.into_iter().zip(seqs) {
             let Queued {
                 event, token, other, ..
@@ -150,7 +151,13 @@ impl State {
             // Rows left memory meanwhile, or came from another hand: what was read may begin in the wrong place.
             return;
         }
-        for Loaded { seq, event, attempts } in rows {
+        for Loaded {
+            seq,
+            appended_at,
+            event,
+            attempts,
+        } in rows
+        {
             self.backlog.cursor = seq;
             if self.backlog.rows.contains_key(&seq) {
                 continue;
@@ -169,6 +176,7 @@ impl State {
                 event: Arc::new(event),
                 backing: Backing::Row(seq),
                 attempts: (attempts.count > 0).then(|| Box::new(attempts)),
+                appended_at: Some(appended_at),
                 since: now,
             });
         }

@@ -144,7 +144,12 @@ fn outbox(batch: usize) -> Outbox {
     };
     let target = Target::parse(&"http://localhost/".into()).unwrap();
     let slots = Slots::new(settings.timeout, names(), Connections::new(64));
-    Outbox::new(0, target, settings, Standing::Active, policy, slots)
+    let configured = Configured {
+        settings,
+        standing: Standing::Active,
+        changed_at: SystemTime::UNIX_EPOCH,
+    };
+    Outbox::new(0, target, configured, policy, slots)
 }
 
 fn position(number: u64) -> Position {
@@ -342,6 +347,7 @@ impl World {
                 let end = behind.len() < *rows;
                 let loaded = behind.into_iter().map(|(seq, row)| Loaded {
                     seq,
+                    appended_at: SystemTime::now(),
                     event: self.event(row.number),
                     attempts: row.attempts,
                 });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::super::backing::{Delivery, Half};
 use super::super::model::Attempts;
 use super::backlog::{Dying, Keep, Queued, Route};
-use super::{Next, Outbox, State};
+use super::{Next, Outbox, Policy, State};
 use crate::endpoint::HealthState;
 use crate::event::{Event, Position};
 use crate::progress::Share;
@@ -29,8 +29,6 @@ const MOST_PROBE_ROWS: usize = 512;
 const PROBE_ROWS: usize = 32;
 /// When room for a chunk is looked for again.
 pub(super) const NO_ROOM: Duration = Duration::from_millis(50);
-/// How often the bounds of a backlog are looked at.
-pub(super) const RETAIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// One piece of work for the store.
 pub(in crate::delivery) enum StoreWork {
@@ -81,6 +79,8 @@ pub(in crate::delivery) enum StoreWork {
 /// A row as it comes back from the backlog.
 pub(in crate::delivery) struct Loaded {
     pub(in crate::delivery) seq: i64,
+    /// When it was written.
+    pub(in crate::delivery) appended_at: SystemTime,
     pub(in crate::delivery) event: Event,
     pub(in crate::delivery) attempts: Attempts,
 }
@@ -128,7 +128,7 @@ impl Outbox {
         let mut state = self.lock();
         let mut next = Next::default();
         state.join_if_drained(now, &mut next);
-        let work = state.pick(now, self.policy.retention);
+        let work = state.pick(now, &self.policy, &mut next);
         (work, state.next(now, next))
     }
 
@@ -166,6 +166,9 @@ impl Outbox {
         state.backlog.total_rows = rows;
         state.backlog.total_bytes = bytes;
         state.backlog.counted = true;
+        if state.backlog.exceeds(self.policy.retention) {
+            state.backlog.retain_at = Some(now);
+        }
         state.next(now, Next::default())
     }
 
@@ -258,7 +261,7 @@ impl State {
     /// The next piece of work, in the order that the invariants ask for: a dead letter is written before anything later
     /// is appended, since the mark says of everything before it that it is dealt with; rows that are done with are deleted
     /// before others are read.
-    fn pick(&mut self, now: Instant, retention: super::Retention) -> Option<StoreWork> {
+    fn pick(&mut self, now: Instant, policy: &Policy, next: &mut Next) -> Option<StoreWork> {
         if self.backlog.blocked_until.is_some_and(|until| until > now) {
             return None;
         }
@@ -292,7 +295,7 @@ impl State {
             return Some(StoreWork::Sweep { keep, except });
         }
         if self.backlog.retain_at.is_some_and(|at| at <= now) {
-            return self.retain(now, retention);
+            return self.retain(now, policy, next);
         }
         loads.then(|| {
             self.backlog.disturbed = false;
@@ -338,20 +341,6 @@ impl State {
         let touched = backlog.touched.drain().collect();
         backlog.flush_at = (!backlog.finished.is_empty()).then_some(now);
         StoreWork::Clear { finished, touched }
-    }
-
-    fn retain(&mut self, now: Instant, retention: super::Retention) -> Option<StoreWork> {
-        let backlog = &mut self.backlog;
-        backlog.retain_at = backlog.has_rows().then(|| now + RETAIN_INTERVAL);
-        backlog.retain_at?;
-        let before = self.too_old_before(retention.age);
-        let backlog = &self.backlog;
-        Some(StoreWork::Retain {
-            before,
-            excess_rows: backlog.excess_rows(retention),
-            excess_bytes: backlog.total_bytes.saturating_sub(retention.bytes),
-            except: backlog.rows.keys().copied().collect(),
-        })
     }
 }
 

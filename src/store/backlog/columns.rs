@@ -69,7 +69,8 @@ pub(in crate::store) const SELECTED: &str = "seq, webhook_id, replay_run, origin
     root_table, action, table_key, lane, moved_to, key_set, source::text AS source, epoch, commit_lsn::text AS commit_lsn,
     lsn::text AS lsn, payload, attempts, first_error, last_error,
     (extract(epoch FROM first_attempt_at) * 1000000)::bigint AS first_attempt,
-    (extract(epoch FROM last_attempt_at) * 1000000)::bigint AS last_attempt";
+    (extract(epoch FROM last_attempt_at) * 1000000)::bigint AS last_attempt,
+    (extract(epoch FROM appended_at) * 1000000)::bigint AS appended";
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -132,6 +133,7 @@ pub(in crate::store) fn read(row: &PgRow) -> Result<Row, sqlx::Error> {
             first_at: time(row.try_get("first_attempt")?),
             last_at: time(row.try_get("last_attempt")?),
         },
+        appended_at: time(row.try_get("appended")?).unwrap_or(UNIX_EPOCH),
     })
 }
 

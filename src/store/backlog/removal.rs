@@ -41,11 +41,25 @@ pub struct Swept {
     pub last: Option<i64>,
 }
 
+/// What of the first rows is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooMuch {
+    /// Those that were first tried or written before this time.
+    Before(SystemTime),
+    /// The first ones, until so many rows and so many bytes of payload are gone.
+    Excess {
+        /// Rows.
+        rows: u64,
+        /// Bytes.
+        bytes: u64,
+    },
+}
+
 /// The first rows of endpoint `$1`, `$2` of them and none of `$3`, and since when they wait. Rows are appended about in the
 /// order in which they were first tried, so the oldest are among the first; and whatever the backlog's size, no more is
 /// read than these.
-const FIRST_ONES: &str = "SELECT seq, since FROM (
-        SELECT seq, least(first_attempt_at, appended_at) AS since FROM pgstream.webhook_backlog
+const FIRST_ONES: &str = "SELECT seq, since, bytes FROM (
+        SELECT seq, least(first_attempt_at, appended_at) AS since, bytes FROM pgstream.webhook_backlog
          WHERE endpoint = $1 ORDER BY seq LIMIT $2 + cardinality($3::bigint[])) AS and_those_in_use
     WHERE seq <> ALL($3) ORDER BY seq LIMIT $2";
 
@@ -73,8 +87,8 @@ pub async fn oldest(
     Ok(time(oldest))
 }
 
-/// Has the oldest rows become dead letters for their age or number: of the first `limit` rows but those of `except`,
-/// those that were first tried or written before `before`, if that is given.
+/// Has the oldest rows become dead letters, in their order: of the first `limit` rows but those of `except`, what is too
+/// much.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -82,27 +96,37 @@ pub async fn bury_oldest(
     pool: &PgPool,
     endpoint: &str,
     limit: usize,
-    before: Option<SystemTime>,
+    too_much: TooMuch,
     except: &[i64],
 ) -> Result<Removed, StoreError> {
     let text = format!(
-        "WITH first_ones AS MATERIALIZED ({FIRST_ONES}),
+        "WITH first_ones AS MATERIALIZED (
+             SELECT seq, since, row_number() OVER w AS place, sum(bytes) OVER w - bytes AS bytes_before
+               FROM ({FIRST_ONES}) AS ordered WINDOW w AS (ORDER BY seq)),
          gone AS (
              DELETE FROM pgstream.webhook_backlog AS b USING first_ones AS f
               WHERE b.endpoint = $1 AND b.seq = f.seq
                 AND b.seq BETWEEN (SELECT min(seq) FROM first_ones) AND (SELECT max(seq) FROM first_ones)
-                AND ($4::bigint IS NULL OR since < timestamptz 'epoch' + $4 * interval '1 microsecond')
+                AND (since < timestamptz 'epoch' + $4::bigint * interval '1 microsecond'
+                     OR place <= $5::bigint OR bytes_before < $6::bigint)
              RETURNING b.*),
          buried AS (
              INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
-             SELECT endpoint, 'retention', {COLUMNS} FROM gone {UPDATE})
+             SELECT endpoint, 'retention', {COLUMNS} FROM gone ORDER BY seq {UPDATE})
          SELECT array_agg(seq) AS seqs, sum(bytes)::bigint AS bytes FROM gone"
     );
+    let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    let (before, rows, bytes) = match too_much {
+        TooMuch::Before(time) => (Some(time), None, None),
+        TooMuch::Excess { rows, bytes } => (None, Some(number(rows)), Some(number(bytes))),
+    };
     let row = sqlx::query(AssertSqlSafe(text))
         .bind(endpoint)
         .bind(signed(limit))
         .bind(except)
         .bind(before.map(micros))
+        .bind(rows)
+        .bind(bytes)
         .fetch_one(pool)
         .await
         .map_err(failed("move the oldest rows to the dead letters from"))?;
