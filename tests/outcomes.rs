@@ -15,7 +15,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /// How long the body of an answer is waited for.
 const BODY: Duration = Duration::from_secs(1);
 /// What a loaded machine may add to that.
-const MARGIN: Duration = Duration::from_secs(4);
+const MARGIN: Duration = Duration::from_secs(20);
 
 /// An answer of a receiver, and what it is called in a failed test.
 type Case = (&'static str, Action);
