@@ -4,6 +4,9 @@
 
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 30
+# How often `make crash` kills the program, at the random moments of CRASH_SEED.
+CRASH_KILLS ?= 60
+CRASH_SEED ?= 4
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 .PHONY: help
@@ -26,6 +29,10 @@ build: ## Build the optimised program, target/release/pgstream
 .PHONY: test
 test: setup ## Run all tests, those against a real PostgreSQL included
 	cargo test --locked --workspace
+
+.PHONY: crash
+crash: setup ## Kill the program CRASH_KILLS times under load and account for every change
+	CRASH_KILLS=$(CRASH_KILLS) CRASH_SEED=$(CRASH_SEED) cargo test --locked --release --test integration -- --nocapture crash::
 
 .PHONY: check
 check: ## Check formatting, lints and documentation

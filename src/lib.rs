@@ -12,7 +12,7 @@
 //! | [`pipeline`] | from a record to deliveries: filter, match, encode, submit |
 //! | [`event`] | the change as it is delivered: its stable id, its place in the order, its payload |
 //! | [`progress`] | what is settled, and how many bytes are in flight (pure) |
-//! | [`delivery`] | lanes, workers and exchanges: from a submitted delivery to its outcome |
+//! | [`delivery`] | lanes, workers, exchanges and backlogs: from a submitted delivery to its outcome |
 //! | [`subscription`] | what is subscribed to: model, matcher, cache |
 //! | [`endpoint`] | a URL, how to talk to it, and how it does |
 //! | [`store`] | PostgreSQL as a database: migrations, and one file for each table |
@@ -32,6 +32,8 @@
 //! socket -> PgCodec -> CopyData(Bytes) -> XLogData / Keepalive -> wal2json record (borrowed spans)
 //!   -> matcher -> payload (encoded once, shared by all receivers) -> lane -> worker -> POST
 //!   -> outcome -> progress -> confirmed LSN -> StandbyStatusUpdate
+//!
+//! lane <-> backlog (store): what an endpoint does not take, and new deliveries behind it
 //! ```
 //!
 //! # Who may know what
@@ -40,7 +42,7 @@
 //!
 //! 1. Only `replication` touches the replication socket, and one task owns it.
 //! 2. Only `delivery::worker` knows ureq.
-//! 3. Only `store` knows sqlx. It imports nothing but leaf models and the parsed URL.
+//! 3. Only `store` knows sqlx. It imports nothing but leaf models, what an event is, and the parsed URL.
 //! 4. Only `api` and `receiver` know warp; only they and `http_server` know hyper.
 //! 5. `replication` and `delivery` never import each other: `pipeline` and `progress` are between them.
 //! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback` and `progress` are pure: no clock, no I/O; time is an argument.

@@ -20,38 +20,6 @@ fn ids(requests: &[Arc<Request>]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_was_not_delivered_is_tried_again_with_the_same_id() {
-    for status in [401, 404, 408, 425, 429, 500, 503] {
-        let receiver =
-            Receiver::start(move |request| Action::status(if request.number < 3 { status } else { 204 }));
-        let mut engine = Engine::start(limits()).await;
-        let outbox = engine.outbox(&receiver.url("/hook"));
-        engine.submit(&outbox, 1);
-        engine.wait_until_settled().await;
-        assert_eq!(ids(&receiver.requests()), ["id-1"; 4], "{status}");
-        assert!(outbox.is_empty() && engine.budget.used() == 0);
-    }
-}
-
-#[tokio::test]
-async fn what_is_refused_for_good_becomes_a_dead_letter_at_once() {
-    for status in [301, 400, 413, 415, 422] {
-        let receiver =
-            Receiver::start(move |request| Action::status(if request.number == 0 { status } else { 200 }));
-        let mut engine = Engine::start(limits()).await;
-        let outbox = engine.outbox(&receiver.url("/hook"));
-        engine.submit(&outbox, 1);
-        engine.submit(&outbox, 1);
-        engine.wait_until_settled().await;
-        assert_eq!(ids(&receiver.requests()), ["id-1", "id-2"], "{status}");
-        assert_eq!(
-            engine.dead_letters().await,
-            [("id-1".to_owned(), "refused".to_owned())]
-        );
-    }
-}
-
-#[tokio::test]
 async fn user_and_password_of_the_url_are_sent_in_a_header() {
     let receiver = Receiver::start(|_| Action::status(200));
     let url = receiver.url("/hook").replace("http://", "http://user:pass@");
@@ -123,48 +91,6 @@ async fn half_an_answer_on_a_used_connection_is_a_failure() {
     receiver.wait_for(|requests| requests.len() == 3, DEADLINE);
     assert_eq!(engine.stop(DEADLINE).await, (0, 1));
     assert_eq!(receiver.requests().len(), 3);
-}
-
-#[tokio::test]
-async fn trouble_with_the_body_of_an_answer_never_changes_its_outcome() {
-    // The body is promised longer than what comes, then nothing more comes.
-    let receiver = Receiver::start(|_| {
-        Action::Answer(Answer {
-            status: 200,
-            headers: vec![("content-length".to_owned(), "100000".to_owned())],
-            body: vec![b'x'; 10],
-            delay: Duration::ZERO,
-        })
-    });
-    let mut engine = Engine::start(no_second_try()).await;
-    let outbox = engine.outbox(&receiver.url("/hook"));
-    engine.submit(&outbox, 1);
-    engine.submit(&outbox, 1);
-    engine.wait_until_settled().await;
-    assert_eq!(ids(&receiver.requests()), ["id-1", "id-2"]);
-    assert_eq!(
-        receiver.connections(),
-        2,
-        "a connection with an unread body is not used again"
-    );
-}
-
-#[tokio::test]
-async fn an_exchange_that_hangs_ends_with_the_timeout_and_is_tried_again() {
-    let receiver = Receiver::start(|request| {
-        if request.number == 0 {
-            Action::Hang
-        } else {
-            Action::status(200)
-        }
-    });
-    let mut engine = Engine::start(with_timeout(Duration::from_millis(200))).await;
-    let outbox = engine.outbox(&receiver.url("/hook"));
-    engine.submit(&outbox, 1);
-    engine.wait_until_settled().await;
-    let requests = receiver.requests();
-    assert_eq!(ids(&requests), ["id-1", "id-1"]);
-    assert!(requests[1].at - requests[0].at >= Duration::from_millis(190));
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ const QUANTUM: usize = 8;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many rows are removed at one time.
 const REMOVE_ROWS: usize = 500;
+/// How many rows are looked at in one statement of a sweep.
+const SWEEP_ROWS: usize = 2000;
 
 /// The outboxes that wait for a keeper.
 pub(super) type Waiting = Mutex<UnboundedReceiver<Arc<Outbox>>>;
@@ -260,14 +262,13 @@ impl Keeper<'_> {
             if keep(self.url, &table, kind.action) {
                 continue;
             }
-            loop {
-                let gone = backlog::discard_kind(self.pool(), self.url, &kind, REMOVE_ROWS, except).await?;
-                let more = gone.seqs.len() == REMOVE_ROWS;
-                seqs.extend(gone.seqs);
-                bytes += gone.bytes;
-                if !more {
-                    break;
-                }
+            let mut after = Some(0);
+            while let Some(behind) = after {
+                let swept =
+                    backlog::discard_kind(self.pool(), self.url, &kind, behind, SWEEP_ROWS, except).await?;
+                seqs.extend(swept.removed.seqs);
+                bytes += swept.removed.bytes;
+                after = swept.last;
             }
         }
         Ok(Stored::Removed {
@@ -288,7 +289,7 @@ impl Keeper<'_> {
         let nothing = Stored::Recorded;
         let too_old = match before {
             Some(before) => {
-                let oldest = backlog::totals_of(self.pool(), self.url).await?.oldest;
+                let oldest = backlog::oldest(self.pool(), self.url, REMOVE_ROWS, except).await?;
                 oldest.is_some_and(|oldest| oldest < before)
             }
             None => false,

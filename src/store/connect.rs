@@ -9,7 +9,7 @@ use super::StoreError;
 use crate::config::{Host, PgUrl};
 
 /// Sessions of one pool: the store is asked rarely, and a server's connections are scarce.
-const MAX_CONNECTIONS: u32 = 4;
+const MAX_CONNECTIONS: u32 = 10;
 /// How long a new connection, or a free one of the pool, is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unused connection is closed after this time.
@@ -21,6 +21,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 ///   synchronous standby, which our own walsender may be taken for.
 /// - `read committed`: a SERIALIZABLE reader of the schema log would make users' DDL fail at COMMIT.
 /// - no time limits of the session's role, which are meant for applications.
+/// - no bitmap scans: the first rows of a backlog that nobody has analysed yet would be found by reading and sorting all of
+///   them, instead of in the order of the primary key.
 const PINNED: &[(&str, &str)] = &[
     ("synchronous_commit", "local"),
     ("default_transaction_isolation", "read committed"),
@@ -28,6 +30,7 @@ const PINNED: &[(&str, &str)] = &[
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
+    ("enable_bitmapscan", "off"),
     ("search_path", "pg_catalog, pg_temp"),
 ];
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::StoreError;
-use super::backlog::columns::{ARRAYS, COLUMNS, VALUES, bind, micros};
+use super::backlog::columns::{ARRAYS, COLUMNS, VALUES, bind, micros, said, span, words};
 use crate::delivery::model::Written;
 use crate::event::Position;
 
@@ -19,7 +19,7 @@ pub(super) const UPDATE: &str =
 /// statement.
 ///
 /// # Errors
-/// [`StoreError::Query`]: nothing was written or deleted.
+/// [`StoreError::Table`]: nothing was written or deleted.
 pub async fn bury(
     pool: &PgPool,
     endpoint: Option<&str>,
@@ -27,10 +27,11 @@ pub async fn bury(
     rows: &[i64],
 ) -> Result<(), StoreError> {
     let text = format!(
-        "WITH gone AS (DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($25))
+        "WITH gone AS (DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($25) AND seq {})
          INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
          SELECT DISTINCT ON (r.webhook_id, r.replay_run) $1, ($24::text[])[r.place], {VALUES} FROM {ARRAYS}
-          ORDER BY r.webhook_id, r.replay_run, r.place DESC {UPDATE}"
+          ORDER BY r.webhook_id, r.replay_run, r.place DESC {UPDATE}",
+        span!("$25")
     );
     let written: Vec<Written<'_>> = letters.iter().map(|(written, _)| *written).collect();
     let reasons: Vec<&str> = letters.iter().map(|(_, reason)| *reason).collect();
@@ -46,7 +47,7 @@ pub async fn bury(
 /// Writes a record that could not be read, as it is. Writing it again changes nothing.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn bury_raw(
     pool: &PgPool,
     webhook_id: &str,
@@ -55,18 +56,21 @@ pub async fn bury_raw(
     problem: &str,
 ) -> Result<(), StoreError> {
     sqlx::query(
+        concat!(
         "INSERT INTO pgstream.webhook_dead_letters
                 (webhook_id, origin, source, epoch, commit_lsn, lsn, payload, first_error, last_error, reason)
-         VALUES ($1, 'stream', $2::numeric, $3, $4::pg_lsn, $5::pg_lsn, $6, $7, $7, 'unparsable')
+         SELECT $1, 'stream', $2::numeric, $3, $4::pg_lsn, $5::pg_lsn, $6, said, said, 'unparsable' FROM (SELECT ",
+        said!("$7::bytea"),
+        " AS said) AS r
              ON CONFLICT (webhook_id) WHERE endpoint IS NULL DO NOTHING",
-    )
+    ))
     .bind(webhook_id)
     .bind(position.source.to_string())
     .bind(i64::from(position.epoch))
     .bind(position.commit_lsn.to_string())
     .bind(position.lsn.to_string())
     .bind(raw)
-    .bind(problem)
+    .bind(words(problem))
     .execute(pool)
     .await
     .map_err(failed("write to"))?;
@@ -76,7 +80,7 @@ pub async fn bury_raw(
 /// Deletes dead letters that died before `before`, at most `limit`, and says how many.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn clean(pool: &PgPool, before: SystemTime, limit: usize) -> Result<u64, StoreError> {
     sqlx::query(
         "DELETE FROM pgstream.webhook_dead_letters WHERE id IN (

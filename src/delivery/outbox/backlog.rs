@@ -303,6 +303,14 @@ impl State {
         if !drained || !self.health.is_well() || self.next_order.is_some() || self.stopped {
             return;
         }
+        // What dies is written first: only then is it known that its other half is not to be delivered.
+        let dies = |queued: &Queued| {
+            let other = queued.other.as_ref();
+            other.is_some_and(|(member, cell)| cell.get() == Half::Pending && !self.lanes.holds(*member))
+        };
+        if self.backlog.queue.iter().any(dies) {
+            return;
+        }
         for Queued {
             event,
             token,

@@ -460,3 +460,6 @@ impl State {
         next
     }
 }
+
+#[cfg(test)]
+mod tests;

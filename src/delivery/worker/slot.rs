@@ -14,8 +14,8 @@ use crate::delivery::request::USER_AGENT;
 
 /// What each connection may buffer in each direction.
 const BUFFER_LEN: usize = 16 * 1024;
-/// How much of a response head is read.
-const MAX_HEAD_LEN: usize = 64 * 1024;
+/// How long the head of a response may be: it has to fit the input buffer.
+const MAX_HEAD_LEN: usize = BUFFER_LEN;
 /// How long the body of an answer is read; it never changes the outcome.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 

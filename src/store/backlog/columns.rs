@@ -10,10 +10,40 @@ use sqlx::{Postgres, Row as _};
 use crate::delivery::model::{Attempts, Row, StoredPlace, Written};
 use crate::event::{Origin, Position};
 
+/// What a receiver or its network said, as text: bound as bytes, since a database that is not in UTF-8 may have no such
+/// character, and a receiver must not be able to keep a row from being written.
+macro_rules! said {
+    ($bytes:literal) => {
+        concat!(
+            "CASE getdatabaseencoding() WHEN 'UTF8' THEN convert_from(",
+            $bytes,
+            ", 'UTF8') ELSE encode(",
+            $bytes,
+            ", 'escape') END"
+        )
+    };
+}
+pub(in crate::store) use said;
+
+/// The range that these numbers are in, behind the name of a column. It has the primary key used, whatever is guessed about
+/// the number of rows.
+macro_rules! span {
+    ($numbers:literal) => {
+        concat!(
+            "BETWEEN (SELECT min(n) FROM unnest(",
+            $numbers,
+            "::bigint[]) AS n) AND (SELECT max(n) FROM unnest(",
+            $numbers,
+            "::bigint[]) AS n)"
+        )
+    };
+}
+pub(in crate::store) use span;
+
 /// What a row of both tables is written from: an element of each of the arrays that [`bind`] binds, in this order.
 pub(in crate::store) const ARRAYS: &str = "unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[], $16::text[],
-    $17::text[], $18::bytea[], $19::integer[], $20::text[], $21::text[], $22::bigint[], $23::bigint[]) WITH ORDINALITY
+    $17::text[], $18::bytea[], $19::integer[], $20::bytea[], $21::bytea[], $22::bigint[], $23::bigint[]) WITH ORDINALITY
     AS r (webhook_id, replay_run, origin, schema_name, table_name, root_schema, root_table, action, table_key, lane,
     moved_to, key_set, source, epoch, commit_lsn, lsn, payload, attempts, first_error, last_error, first_attempt, last_attempt,
     place)";
@@ -24,11 +54,15 @@ pub(in crate::store) const COLUMNS: &str = "webhook_id, replay_run, origin, sche
     first_attempt_at, last_attempt_at";
 
 /// The values of [`COLUMNS`], made of the elements of [`ARRAYS`].
-pub(in crate::store) const VALUES: &str = "r.webhook_id, r.replay_run, r.origin, r.schema_name, r.table_name, r.root_schema,
-    r.root_table, r.action, r.table_key, r.lane, r.moved_to, r.key_set, r.source::numeric, r.epoch, r.commit_lsn::pg_lsn,
-    r.lsn::pg_lsn, r.payload, r.attempts, r.first_error, r.last_error,
-    timestamptz 'epoch' + r.first_attempt * interval '1 microsecond',
-    timestamptz 'epoch' + r.last_attempt * interval '1 microsecond'";
+pub(in crate::store) const VALUES: &str = concat!(
+    "r.webhook_id, r.replay_run, r.origin, r.schema_name, r.table_name, r.root_schema, r.root_table, r.action, r.table_key,
+    r.lane, r.moved_to, r.key_set, r.source::numeric, r.epoch, r.commit_lsn::pg_lsn, r.lsn::pg_lsn, r.payload, r.attempts, ",
+    said!("r.first_error"),
+    ", ",
+    said!("r.last_error"),
+    ", timestamptz 'epoch' + r.first_attempt * interval '1 microsecond',
+    timestamptz 'epoch' + r.last_attempt * interval '1 microsecond'"
+);
 
 /// What [`read`] reads.
 pub(in crate::store) const SELECTED: &str = "seq, webhook_id, replay_run, origin, schema_name, table_name, root_schema,
@@ -65,8 +99,8 @@ pub(in crate::store) fn bind<'q>(statement: Statement<'q>, rows: &[Written<'q>])
         .bind(each(rows, |row| {
             i32::try_from(row.attempts.count).unwrap_or(i32::MAX)
         }))
-        .bind(each(rows, |row| row.attempts.first_error.as_deref()))
-        .bind(each(rows, |row| row.attempts.last_error.as_deref()))
+        .bind(each(rows, |row| row.attempts.first_error.as_deref().map(words)))
+        .bind(each(rows, |row| row.attempts.last_error.as_deref().map(words)))
         .bind(each(rows, |row| row.attempts.first_at.map(micros)))
         .bind(each(rows, |row| row.attempts.last_at.map(micros)))
 }
@@ -134,6 +168,11 @@ fn unreadable(column: &str, text: &str) -> sqlx::Error {
         index: column.to_owned(),
         source: format!("{text:?} is none of its values").into(),
     }
+}
+
+/// What is bound for [`said!`]. PostgreSQL has no texts with a NUL in them.
+pub(in crate::store) fn words(text: &str) -> Vec<u8> {
+    text.replace('\0', " ").into_bytes()
 }
 
 /// A time as microseconds since the epoch.

@@ -5,16 +5,26 @@
 //!
 //! Of two appends for one endpoint, the one that commits first has the lower `seq`s, since each locks the endpoint's mark
 //! before it draws any. So whoever reads behind the highest `seq` seen so far misses nothing.
+//!
+//! # Plans
+//!
+//! A backlog grows from nothing to millions of rows before anyone has counted them, so no statement here leaves it to the
+//! planner's guesses whether it reads a few rows of an endpoint or all: each names the range of `seq` it is about, or takes
+//! the first rows in the order of the primary key and looks at what they are only then. (Our sessions make no bitmap scans,
+//! see [`mod@super::connect`].)
 
 pub(super) mod columns;
+mod removal;
 
 use std::time::SystemTime;
 
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
-use self::columns::{ARRAYS, COLUMNS, SELECTED, VALUES, bind, letter, micros, position, read, time};
+use self::columns::{
+    ARRAYS, COLUMNS, SELECTED, VALUES, bind, micros, position, read, said, span, time, words,
+};
+pub use self::removal::{Kind, Removed, Swept, bury_oldest, discard_kind, kinds, oldest};
 use super::StoreError;
-use super::dead_letters::UPDATE;
 use crate::delivery::model::{Attempts, Row, Written};
 use crate::event::Position;
 
@@ -60,28 +70,6 @@ pub struct Totals {
     pub oldest: Option<SystemTime>,
 }
 
-/// Rows that are gone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Which.
-    pub seqs: Vec<i64>,
-    /// Their bytes of payload.
-    pub bytes: u64,
-}
-
-/// What subscriptions tell apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kind {
-    /// The table's schema.
-    pub schema: String,
-    /// The table's name.
-    pub table: String,
-    /// Schema and name of its root, if it is a partition.
-    pub root: Option<(String, String)>,
-    /// The letter of the change.
-    pub action: char,
-}
-
 /// The endpoint's mark is locked, and raised to `$24` to `$27` if that is further on or of another source.
 const LOCK_AND_RAISE: &str = "INSERT INTO pgstream.webhook_backlog_marks AS m (endpoint, source, epoch, commit_lsn, lsn)
     VALUES ($1, $24::numeric, $25, $26::pg_lsn, $27::pg_lsn)
@@ -96,7 +84,7 @@ const LOCK_AND_RAISE: &str = "INSERT INTO pgstream.webhook_backlog_marks AS m (e
 /// statement. Returns the rows that the backlog did not have before.
 ///
 /// # Errors
-/// [`StoreError::Query`]: nothing was appended.
+/// [`StoreError::Table`]: nothing was appended.
 pub async fn append(
     pool: &PgPool,
     endpoint: &str,
@@ -133,7 +121,7 @@ pub async fn append(
 /// fit into `max_bytes` together.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn load(
     pool: &PgPool,
     endpoint: &str,
@@ -143,10 +131,10 @@ pub async fn load(
 ) -> Result<Chunk, StoreError> {
     let text = format!(
         "SELECT {SELECTED}, found FROM (
-             SELECT *, sum(bytes) OVER (ORDER BY seq) AS total, count(*) OVER () AS found FROM (
+             SELECT *, sum(bytes) OVER up_to AS total, row_number() OVER up_to AS place, count(*) OVER () AS found FROM (
                  SELECT * FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS first_ones
-             ) AS summed
-          WHERE total <= $4::bigint OR total = bytes ORDER BY seq"
+             WINDOW up_to AS (ORDER BY seq)) AS summed
+          WHERE total <= $4::bigint OR place = 1 ORDER BY seq"
     );
     let rows = sqlx::query(AssertSqlSafe(text))
         .bind(endpoint)
@@ -173,33 +161,40 @@ pub async fn load(
 /// Deletes rows that are done with, and says how many there were.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn delete(pool: &PgPool, endpoint: &str, seqs: &[i64]) -> Result<u64, StoreError> {
-    sqlx::query("DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($2)")
-        .bind(endpoint)
-        .bind(seqs)
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected())
-        .map_err(failed("delete from"))
+    sqlx::query(concat!(
+        "DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($2) AND seq ",
+        span!("$2")
+    ))
+    .bind(endpoint)
+    .bind(seqs)
+    .execute(pool)
+    .await
+    .map(|done| done.rows_affected())
+    .map_err(failed("delete from"))
 }
 
 /// Writes down what was tried with rows that are still there.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<(), StoreError> {
     let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
     let attempts = || rows.iter().map(|row| &row.attempts);
-    sqlx::query(
+    sqlx::query(concat!(
         "UPDATE pgstream.webhook_backlog AS b
-            SET attempts = r.attempts, first_error = r.first_error, last_error = r.last_error,
-                first_attempt_at = timestamptz 'epoch' + r.first_attempt * interval '1 microsecond',
+            SET attempts = r.attempts, first_error = ",
+        said!("r.first_error"),
+        ", last_error = ",
+        said!("r.last_error"),
+        ", first_attempt_at = timestamptz 'epoch' + r.first_attempt * interval '1 microsecond',
                 last_attempt_at = timestamptz 'epoch' + r.last_attempt * interval '1 microsecond'
-           FROM unnest($2::bigint[], $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+           FROM unnest($2::bigint[], $3::integer[], $4::bytea[], $5::bytea[], $6::bigint[], $7::bigint[])
                 AS r (seq, attempts, first_error, last_error, first_attempt, last_attempt)
-          WHERE b.endpoint = $1 AND b.seq = r.seq",
-    )
+          WHERE b.endpoint = $1 AND b.seq = r.seq AND b.seq ",
+        span!("$2")
+    ))
     .bind(endpoint)
     .bind(seqs)
     .bind(
@@ -207,8 +202,16 @@ pub async fn touch(pool: &PgPool, endpoint: &str, rows: &[Touched]) -> Result<()
             .map(|one| i32::try_from(one.count).unwrap_or(i32::MAX))
             .collect::<Vec<_>>(),
     )
-    .bind(attempts().map(|one| one.first_error.clone()).collect::<Vec<_>>())
-    .bind(attempts().map(|one| one.last_error.clone()).collect::<Vec<_>>())
+    .bind(
+        attempts()
+            .map(|one| one.first_error.as_deref().map(words))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        attempts()
+            .map(|one| one.last_error.as_deref().map(words))
+            .collect::<Vec<_>>(),
+    )
     .bind(attempts().map(|one| one.first_at.map(micros)).collect::<Vec<_>>())
     .bind(attempts().map(|one| one.last_at.map(micros)).collect::<Vec<_>>())
     .execute(pool)
@@ -224,7 +227,7 @@ const SUMS: &str = "count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes,
 /// What each endpoint that has any rows has.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
     let text =
         format!("SELECT endpoint, {SUMS} FROM pgstream.webhook_backlog GROUP BY endpoint ORDER BY endpoint");
@@ -241,7 +244,7 @@ pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
 /// What this endpoint has.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn totals_of(pool: &PgPool, endpoint: &str) -> Result<Totals, StoreError> {
     let text =
         format!("SELECT $1::text AS endpoint, {SUMS} FROM pgstream.webhook_backlog WHERE endpoint = $1");
@@ -269,7 +272,7 @@ fn read_totals(row: &sqlx::postgres::PgRow) -> Result<Totals, sqlx::Error> {
 /// The marks of all endpoints that have one.
 ///
 /// # Errors
-/// [`StoreError::Query`]
+/// [`StoreError::Table`]
 pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError> {
     let rows = sqlx::query(
         "SELECT endpoint, source::text AS source, epoch, commit_lsn::text AS commit_lsn, lsn::text AS lsn
@@ -284,112 +287,6 @@ pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError>
     marks
         .collect::<Result<_, _>>()
         .map_err(failed("read the marks of"))
-}
-
-/// Has the oldest rows become dead letters for their age or number: of the first `limit` rows but those of `except`,
-/// those that were first tried or written before `before`, if that is given.
-///
-/// # Errors
-/// [`StoreError::Query`]
-pub async fn bury_oldest(
-    pool: &PgPool,
-    endpoint: &str,
-    limit: usize,
-    before: Option<SystemTime>,
-    except: &[i64],
-) -> Result<Removed, StoreError> {
-    let text = format!(
-        "WITH first_ones AS (
-             SELECT seq, least(first_attempt_at, appended_at) AS since FROM pgstream.webhook_backlog
-              WHERE endpoint = $1 AND seq <> ALL($4) ORDER BY seq LIMIT $2),
-         gone AS (
-             DELETE FROM pgstream.webhook_backlog USING first_ones
-              WHERE endpoint = $1 AND webhook_backlog.seq = first_ones.seq
-                AND ($3::bigint IS NULL OR since < timestamptz 'epoch' + $3 * interval '1 microsecond')
-             RETURNING webhook_backlog.*),
-         buried AS (
-             INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
-             SELECT endpoint, 'retention', {COLUMNS} FROM gone {UPDATE})
-         SELECT seq, bytes FROM gone"
-    );
-    let rows = sqlx::query(AssertSqlSafe(text))
-        .bind(endpoint)
-        .bind(signed(limit))
-        .bind(before.map(micros))
-        .bind(except)
-        .fetch_all(pool)
-        .await
-        .map_err(failed("move the oldest rows to the dead letters from"))?;
-    removed(&rows)
-}
-
-/// The kinds of changes of the stream that this endpoint has rows of.
-///
-/// # Errors
-/// [`StoreError::Query`]
-pub async fn kinds(pool: &PgPool, endpoint: &str) -> Result<Vec<Kind>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT DISTINCT schema_name, table_name, root_schema, root_table, action FROM pgstream.webhook_backlog
-          WHERE endpoint = $1 AND origin = 'stream'",
-    )
-    .bind(endpoint)
-    .fetch_all(pool)
-    .await
-    .map_err(failed("read"))?;
-    let kinds = rows.iter().map(|row| {
-        let root: (Option<String>, Option<String>) =
-            (row.try_get("root_schema")?, row.try_get("root_table")?);
-        Ok(Kind {
-            schema: row.try_get("schema_name")?,
-            table: row.try_get("table_name")?,
-            root: root.0.zip(root.1),
-            action: letter(row.try_get("action")?)?,
-        })
-    });
-    kinds.collect::<Result<_, _>>().map_err(failed("read"))
-}
-
-/// Deletes rows of this kind that came from the stream: at most `limit`, and none of `except`.
-///
-/// # Errors
-/// [`StoreError::Query`]
-pub async fn discard_kind(
-    pool: &PgPool,
-    endpoint: &str,
-    kind: &Kind,
-    limit: usize,
-    except: &[i64],
-) -> Result<Removed, StoreError> {
-    let rows = sqlx::query(
-        "DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq IN (
-             SELECT seq FROM pgstream.webhook_backlog
-              WHERE endpoint = $1 AND origin = 'stream' AND schema_name = $2 AND table_name = $3
-                AND root_schema IS NOT DISTINCT FROM $4 AND root_table IS NOT DISTINCT FROM $5 AND action = $6
-                AND seq <> ALL($8) ORDER BY seq LIMIT $7)
-         RETURNING seq, bytes",
-    )
-    .bind(endpoint)
-    .bind(&kind.schema)
-    .bind(&kind.table)
-    .bind(kind.root.as_ref().map(|(schema, _)| schema))
-    .bind(kind.root.as_ref().map(|(_, table)| table))
-    .bind(kind.action.to_string())
-    .bind(signed(limit))
-    .bind(except)
-    .fetch_all(pool)
-    .await
-    .map_err(failed("delete from"))?;
-    removed(&rows)
-}
-
-fn removed(rows: &[sqlx::postgres::PgRow]) -> Result<Removed, StoreError> {
-    let mut removed = Removed::default();
-    for row in rows {
-        removed.seqs.push(row.try_get("seq").map_err(failed("read"))?);
-        let bytes: i64 = row.try_get("bytes").map_err(failed("read"))?;
-        removed.bytes += u64::try_from(bytes).unwrap_or_default();
-    }
-    Ok(removed)
 }
 
 fn signed(number: usize) -> i64 {
