@@ -132,6 +132,7 @@ impl Dispatcher {
         }
         tasks.spawn(pressure::run(Arc::clone(&shared)));
         tasks.spawn(recovery::follow(Arc::clone(&shared), changes));
+        tasks.spawn(recovery::count(Arc::clone(&shared)));
         tasks.spawn(recovery::clean_dead_letters(Arc::clone(&shared)));
         Ok(Self {
             shared,

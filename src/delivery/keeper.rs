@@ -32,6 +32,11 @@ const REMOVE_ROWS: usize = 500;
 /// How many rows are looked at in one statement of a sweep.
 const SWEEP_ROWS: usize = 2000;
 
+/// What a loaded row takes in memory beside its payload.
+const ROW_OVERHEAD: u64 = 512;
+/// How long the store may take for one piece of work before it is given up, and done again.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// The outboxes that wait for a keeper.
 pub(super) type Waiting = Mutex<UnboundedReceiver<Arc<Outbox>>>;
 
@@ -104,11 +109,11 @@ impl Keeper<'_> {
     async fn perform(&self, work: StoreWork) -> Done {
         match work {
             StoreWork::Bury(dying) => {
-                let buried = self.bury(&dying).await;
+                let buried = in_time(self.bury(&dying)).await;
                 with(buried, dying, |dying, ()| Stored::Buried(dying), StoreWork::Bury)
             }
             StoreWork::Clear { finished, touched } => {
-                let cleared = self.clear(&finished, &touched).await;
+                let cleared = in_time(self.clear(&finished, &touched)).await;
                 let back = |(finished, touched)| StoreWork::Clear { finished, touched };
                 with(
                     cleared,
@@ -118,17 +123,17 @@ impl Keeper<'_> {
                 )
             }
             StoreWork::Append(queued) => {
-                let appended = self.append(&queued).await;
+                let appended = in_time(self.append(&queued)).await;
                 let done = |queued, seqs| Stored::Appended { queued, seqs };
                 with(appended, queued, done, StoreWork::Append)
             }
-            StoreWork::Load { after, rows } => {
-                let loaded = self.load(after, rows).await;
+            StoreWork::Load { after, rows, probing } => {
+                let loaded = in_time(self.load(after, rows, probing)).await;
                 with(
                     loaded,
                     (),
                     |(), loaded| loaded,
-                    |()| StoreWork::Load { after, rows },
+                    |()| StoreWork::Load { after, rows, probing },
                 )
             }
             StoreWork::Sweep { keep, except } => {
@@ -233,11 +238,13 @@ impl Keeper<'_> {
         Ok(queued.iter().map(|one| seq_of(&one.event)).collect())
     }
 
-    async fn load(&self, after: i64, rows: usize) -> Result<Stored, StoreError> {
+    async fn load(&self, after: i64, rows: usize, probing: bool) -> Result<Stored, StoreError> {
         let budget = &self.shared.budget;
+        // An endpoint that does not work has no use for much, and while memory is short, for no more than one row.
+        let bytes = budget.slice(CHUNK_BYTES) / if probing { 16 } else { 1 };
+        let short = probing && budget.is_pressed();
         // Room for a chunk, or for one row alone: without it, an endpoint could wait for room for ever.
-        let bytes = budget.slice(CHUNK_BYTES);
-        let (mut share, rows) = match budget.try_take(bytes) {
+        let (mut share, rows) = match budget.try_take(bytes).filter(|_| !short) {
             Some(share) => (share, rows),
             None if self.shared.is_idle(self.url) => (budget.overdraw(0), 1),
             None => return Ok(Stored::NoRoom),
@@ -305,10 +312,10 @@ impl Keeper<'_> {
             ));
             return Ok(nothing);
         }
-        let limit = if too_many && excess_bytes == 0 {
+        let limit = if too_many {
             usize::try_from(excess_rows)
                 .unwrap_or(REMOVE_ROWS)
-                .min(REMOVE_ROWS)
+                .clamp(1, REMOVE_ROWS)
         } else {
             REMOVE_ROWS
         };
@@ -324,6 +331,15 @@ impl Keeper<'_> {
             more: count > 0,
         })
     }
+}
+
+/// The store's answer, if it comes in time. One that does not may have been done all the same, as with any that fails.
+async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(DEADLINE, answer)
+        .await
+        .unwrap_or(Err(StoreError::Slow {
+            seconds: DEADLINE.as_secs(),
+        }))
 }
 
 /// What was done with what was given, or what was given and why it could not be done.
@@ -361,10 +377,12 @@ fn written<'a>(event: &'a Event, attempts: &'a Attempts) -> Written<'a> {
 
 fn loaded(row: Row, share: &mut Share, budget: &Arc<Budget>) -> Loaded {
     let bytes = row.payload.len() as u64;
-    let mut own = share_of(share, bytes);
-    if own.bytes() < bytes {
-        // One row larger than a chunk.
-        own = budget.overdraw(bytes);
+    // What a delivery takes in memory beside its payload.
+    let charge = bytes + ROW_OVERHEAD;
+    let mut own = share_of(share, charge);
+    if own.bytes() < charge {
+        // One row larger than a chunk, or many small ones.
+        own = budget.overdraw(charge);
     }
     let Row {
         seq,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dispatch::Shared;
-use super::outbox::Load;
+use super::outbox::{CHUNK_BYTES, Load};
 
 /// How often is looked again while there is pressure.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -42,7 +42,7 @@ fn relieve(shared: &Arc<Shared>) {
     let outboxes = shared.outboxes.all();
     let loads: Vec<Load> = outboxes.iter().map(|outbox| outbox.load(now)).collect();
     let mut leaving: u64 = loads.iter().map(|load| load.leaving).sum();
-    let mut order = victims(&loads);
+    let mut order = victims(&loads, shared.budget.slice(CHUNK_BYTES) / 4);
     while leaving < shared.budget.excess()
         && let Some(victim) = order.next()
     {
@@ -55,13 +55,14 @@ fn relieve(shared: &Arc<Shared>) {
     }
 }
 
-/// Whom to spill, in order: positions in `loads`.
-fn victims(loads: &[Load]) -> impl Iterator<Item = usize> + use<> {
+/// Whom to spill, in order: positions in `loads`. Whoever holds no more than `little` is not worth it: it would only load
+/// again what it is tried with.
+fn victims(loads: &[Load], little: u64) -> impl Iterator<Item = usize> + use<> {
     let starving = loads.iter().any(|load| load.starving);
     let mut order: Vec<(u64, usize)> = loads
         .iter()
         .enumerate()
-        .filter(|(_, load)| load.charge > 0 && (load.failing || starving))
+        .filter(|(_, load)| load.charge > little && (load.failing || starving))
         .map(|(position, load)| (load.charge, position))
         .collect();
     order.sort_unstable_by(|a, b| b.cmp(a));
@@ -86,10 +87,11 @@ mod tests {
         let slow = load(50, false, false);
         let failing = load(20, true, false);
         let fast = load(0, false, true);
-        let order = |loads: &[Load]| victims(loads).collect::<Vec<_>>();
+        let order = |loads: &[Load]| victims(loads, 0).collect::<Vec<_>>();
         assert_eq!(order(&[failing, slow]), [0]);
         assert_eq!(order(&[failing, slow, fast]), [1, 0]);
         assert_eq!(order(&[slow, slow]), [0_usize; 0]);
         assert_eq!(order(&[fast, load(0, true, false)]), [0_usize; 0]);
+        assert_eq!(victims(&[failing, slow, fast], 20).collect::<Vec<_>>(), [1]);
     }
 }

@@ -1,6 +1,6 @@
 //! Taking up what the store knows: at the start, and whenever another hand changes it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,21 +27,17 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError>
     configure(shared).await?;
     let ill = endpoints::ill(&shared.store).await?;
     let marks: HashMap<String, _> = backlog::marks(&shared.store).await?.into_iter().collect();
-    let mut totals: HashMap<String, (u64, u64)> = backlog::totals(&shared.store)
-        .await?
-        .into_iter()
-        .map(|totals| (totals.endpoint, (totals.rows, totals.bytes)))
-        .collect();
-    for url in marks.keys().chain(&ill) {
-        totals.entry(url.clone()).or_default();
-    }
-    for (url, (rows, bytes)) in totals {
-        let Some(target) = target(shared, &url) else {
+    let waiting: BTreeSet<String> = backlog::waiting(&shared.store).await?.into_iter().collect();
+    let known: BTreeSet<&String> = waiting.iter().chain(marks.keys()).chain(&ill).collect();
+    for url in known {
+        let Some(target) = target(shared, url) else {
             continue;
         };
         let outbox = shared.outbox(&target);
-        let mark = marks.get(&url).copied();
-        let next = outbox.recover(rows, bytes, mark, ill.contains(&url), Instant::now());
+        // How many there are is counted later: with many it takes longer than the walsender waits for us.
+        let rows = u64::from(waiting.contains(url));
+        let mark = marks.get(url).copied();
+        let next = outbox.recover(rows, 0, mark, ill.contains(url), Instant::now());
         shared.follow_up(&outbox, next);
     }
     Ok(changes)
@@ -49,38 +45,65 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError>
 
 /// Follows what operators do.
 pub(super) async fn follow(shared: Arc<Shared>, mut changes: Changes) {
+    // What was heard and not applied yet: it is heard once only.
+    let mut pending = None;
     loop {
-        if let Err(error) = apply(&shared, &mut changes).await {
+        if let Err(error) = apply(&shared, &mut changes, &mut pending).await {
             warn!(shared.log, "cannot follow changes of the endpoints, trying again"; "error" => #error);
             sleep(PAUSE).await;
         }
     }
 }
 
-async fn apply(shared: &Arc<Shared>, changes: &mut Changes) -> Result<(), StoreError> {
-    let urls: Vec<String> = match changes.changed().await? {
-        Change::Backlogs(urls) => urls.into_iter().collect(),
-        Change::Anything => shared
-            .outboxes
-            .all()
-            .iter()
-            .map(|outbox| outbox.target().url().to_string())
-            .collect(),
-    };
-    configure(shared).await?;
-    for url in urls {
-        let Some(target) = target(shared, &url) else {
-            continue;
-        };
-        debug!(shared.log, "an endpoint's backlog was changed by an operator"; "endpoint" => %target);
-        let totals = backlog::totals_of(&shared.store, &url).await?;
-        let outbox = shared.outbox(&target);
-        shared.follow_up(
-            &outbox,
-            outbox.changed_elsewhere(totals.rows, totals.bytes, Instant::now()),
-        );
+async fn apply(
+    shared: &Arc<Shared>,
+    changes: &mut Changes,
+    pending: &mut Option<BTreeSet<String>>,
+) -> Result<(), StoreError> {
+    if pending.is_none() {
+        *pending = Some(match changes.changed().await? {
+            Change::Backlogs(urls) => urls,
+            Change::Anything => {
+                let outboxes = shared.outboxes.all();
+                outboxes
+                    .iter()
+                    .map(|outbox| outbox.target().url().to_string())
+                    .collect()
+            }
+        });
     }
+    configure(shared).await?;
+    while let Some(url) = pending.as_ref().and_then(|urls| urls.first().cloned()) {
+        if let Some(target) = target(shared, &url) {
+            debug!(shared.log, "an endpoint's backlog was changed by an operator"; "endpoint" => %target);
+            let totals = backlog::totals_of(&shared.store, &url).await?;
+            let outbox = shared.outbox(&target);
+            let next = outbox.changed_elsewhere(totals.rows, totals.bytes, Instant::now());
+            shared.follow_up(&outbox, next);
+        }
+        if let Some(urls) = pending {
+            urls.remove(&url);
+        }
+    }
+    *pending = None;
     Ok(())
+}
+
+/// Counts the backlogs that were found at the start. Reads all of them, so the start does not wait for it.
+pub(super) async fn count(shared: Arc<Shared>) {
+    for outbox in shared.outboxes.all() {
+        let url = Arc::clone(outbox.target().url());
+        let totals = loop {
+            match backlog::totals_of(&shared.store, &url).await {
+                Ok(totals) => break totals,
+                Err(error) => {
+                    debug!(shared.log, "cannot count a backlog, trying again"; "error" => #&error);
+                    sleep(PAUSE).await;
+                }
+            }
+        };
+        shared.follow_up(&outbox, outbox.counted(totals.rows, totals.bytes, Instant::now()));
+    }
 }
 
 /// Reads the settings of all endpoints and puts them in use.
@@ -101,14 +124,17 @@ async fn configure(shared: &Arc<Shared>) -> Result<(), StoreError> {
         let settings = row.settings(&shared.limits.defaults);
         shared.configured.insert(&url, (settings.clone(), row.standing));
         if let Some(outbox) = unconfigured.remove(&url) {
-            shared.follow_up(&outbox, outbox.configure(settings, row.standing, now));
+            shared.follow_up(
+                &outbox,
+                outbox.configure(settings, row.standing, Some(row.changed_at), now),
+            );
         }
     }
     for outbox in unconfigured.into_values() {
         let defaults: EndpointSettings = shared.limits.defaults.clone();
         shared.follow_up(
             &outbox,
-            outbox.configure(defaults, crate::endpoint::Standing::Active, now),
+            outbox.configure(defaults, crate::endpoint::Standing::Active, None, now),
         );
     }
     Ok(())

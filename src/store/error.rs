@@ -43,6 +43,12 @@ pub enum StoreError {
         /// What the server or the connection said.
         source: sqlx::Error,
     },
+    /// No answer came in time.
+    #[error("the store did not answer within {seconds} s")]
+    Slow {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// The migrations of one set could not be applied.
     #[error("cannot migrate the {set} objects of schema pgstream")]
     Migrate {
@@ -120,7 +126,10 @@ impl StoreError {
                 MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
                 _ => return None,
             },
-            Self::ConnectTimeout { .. } | Self::OtherRelease { .. } | Self::Subscription { .. } => {
+            Self::ConnectTimeout { .. }
+            | Self::Slow { .. }
+            | Self::OtherRelease { .. }
+            | Self::Subscription { .. } => {
                 return None;
             }
         };

@@ -77,6 +77,8 @@ pub(super) struct Backlog {
     pub(super) kept: bool,
     /// Whether an append is under way.
     pub(super) appending: bool,
+    /// Whether the totals are those of the whole backlog; after a start they have to be counted first.
+    pub(super) counted: bool,
     /// Whether the queue is to be appended even if it could wait in memory.
     pub(super) hurry: bool,
     /// Whether that was the last work for the store.
@@ -185,9 +187,27 @@ impl Backlog {
         }
     }
 
+    /// Forgets what was waited for until now.
+    pub(super) fn forget_past(&mut self, now: Instant) {
+        self.no_room_until = self.no_room_until.filter(|until| *until > now);
+        self.blocked_until = self.blocked_until.filter(|until| *until > now);
+    }
+
+    /// Whether there may be rows of it at all.
+    pub(super) fn has_rows(&self) -> bool {
+        self.total_rows > 0 || self.route == Route::Behind || !self.rows.is_empty()
+    }
+
     /// Whether there is more of it than is kept.
     pub(super) fn exceeds(&self, retention: Retention) -> bool {
         self.total_rows > retention.rows || self.total_bytes > retention.bytes
+    }
+
+    /// How many rows are beyond the bounds: of those beyond the bytes, as many as they are on average.
+    pub(super) fn excess_rows(&self, retention: Retention) -> u64 {
+        let average = (self.total_bytes / self.total_rows.max(1)).max(1);
+        let by_bytes = self.total_bytes.saturating_sub(retention.bytes).div_ceil(average);
+        self.total_rows.saturating_sub(retention.rows).max(by_bytes)
     }
 
     /// A row that is done with.
@@ -378,6 +398,6 @@ impl State {
             }
         }
         self.backlog.keep = Some(Arc::clone(keep));
-        self.backlog.sweep_rows = self.backlog.total_rows > 0;
+        self.backlog.sweep_rows = self.backlog.has_rows();
     }
 }

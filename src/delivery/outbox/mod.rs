@@ -94,6 +94,8 @@ struct State {
     given: Option<Instant>,
     /// When a delivery was last made.
     delivered_at: Option<SystemTime>,
+    /// Since when its events age: no event is older than that, since it may have been paused or disabled before.
+    aging_since: Option<SystemTime>,
     counts: Counts,
     stopped: bool,
 }
@@ -126,13 +128,17 @@ impl Outbox {
             in_flight: 0,
             queued: false,
             health: Health::new(Instant::now()),
-            backlog: Backlog::default(),
+            backlog: Backlog {
+                counted: true,
+                ..Backlog::default()
+            },
             alarm: None,
             hold_check: None,
             batch_since: None,
             charge: 0,
             given: None,
             delivered_at: None,
+            aging_since: None,
             counts: Counts::default(),
             stopped: false,
         };
@@ -275,8 +281,15 @@ impl Outbox {
     }
 
     /// Uses these settings from now on.
-    pub(super) fn configure(&self, settings: EndpointSettings, standing: Standing, now: Instant) -> Next {
+    pub(super) fn configure(
+        &self,
+        settings: EndpointSettings,
+        standing: Standing,
+        changed_at: Option<SystemTime>,
+        now: Instant,
+    ) -> Next {
         let mut state = self.lock();
+        state.aging_since = changed_at;
         let mut next = Next::default();
         if settings.timeout != state.settings.timeout {
             state.slots.set_timeout(settings.timeout);
@@ -420,6 +433,14 @@ impl State {
         Change::Health(transition)
     }
 
+    /// Before when an event has to have been tried or written first, to be too old. Nothing is while the endpoint is
+    /// paused or disabled, and for as long after it: the clock starts anew.
+    fn too_old_before(&self, age: Duration) -> Option<SystemTime> {
+        let before = SystemTime::now().checked_sub(age)?;
+        let aged = self.aging_since.is_none_or(|since| since <= before);
+        (aged && self.health.is_permitted()).then_some(before)
+    }
+
     /// Whether a delivery of the stream waits for longer than [`HOLD`] at an endpoint of which something fails.
     fn holds_back(&self, now: Instant) -> bool {
         let success = self
@@ -437,6 +458,7 @@ impl State {
 
     /// Keeps the invariant: says whether the token is to be queued, a keeper to come, and the alarm to be set.
     fn next(&mut self, now: Instant, mut next: Next) -> Next {
+        self.backlog.forget_past(now);
         self.join_if_drained(now, &mut next);
         next.requeue = !self.queued && self.has_work(now);
         self.queued |= next.requeue;
@@ -453,7 +475,10 @@ impl State {
             self.batch_is_due(now),
             self.backlog.due(),
         ];
-        let wanted = due.into_iter().flatten().min();
+        // Never at once: whatever is due now was dealt with just now, and an alarm that rings again and again would keep
+        // those of all other endpoints from ringing.
+        let soonest = now + Duration::from_millis(1);
+        let wanted = due.into_iter().flatten().min().map(|at| at.max(soonest));
         let alarm = wanted.filter(|wanted| self.alarm.is_none_or(|set| *wanted < set));
         self.alarm = alarm.or(self.alarm);
         next.alarm = alarm;

@@ -212,10 +212,7 @@ impl State {
             return (0, false, false);
         };
         let overtaken = attempts.first_at < self.delivered_at;
-        let too_old = attempts
-            .first_at
-            .and_then(|first| first.elapsed().ok())
-            .is_some_and(|since| since > age);
+        let too_old = attempts.first_at < self.too_old_before(age);
         (attempts.count, overtaken, too_old)
     }
 }

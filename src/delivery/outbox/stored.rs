@@ -60,12 +60,16 @@ impl Outbox {
                 .for_each(|one| backlog.dying.push_front(one)),
             StoreWork::Clear { finished, touched } => {
                 backlog.finished.extend(finished);
+                backlog.flush_at = Some(now);
                 for (seq, attempts) in touched {
                     backlog.touched.entry(seq).or_insert(attempts);
                 }
             }
             StoreWork::Append(queued) => {
                 backlog.appending = false;
+                // It may have been done all the same: then there are rows that nobody knows of.
+                backlog.unloaded = true;
+                backlog.disturbed = true;
                 queued
                     .into_iter()
                     .rev()

@@ -332,7 +332,7 @@ impl World {
                 }
                 Kept::Appended(seqs)
             }
-            StoreWork::Load { after, rows } => {
+            StoreWork::Load { after, rows, .. } => {
                 let behind: Vec<(i64, Stored)> = self
                     .rows
                     .range(after + 1..)

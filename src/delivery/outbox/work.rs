@@ -21,6 +21,10 @@ const CHUNK_ROWS: usize = 512;
 pub(in crate::delivery) const CHUNK_BYTES: u64 = 1024 * 1024;
 /// With fewer deliveries in the lanes, the next chunk is loaded.
 const LOW_WATER: usize = 256;
+/// With so many deliveries in the lanes, no more are loaded, whatever they wait for.
+const MOST_ROWS: usize = 16_384;
+/// The same for an endpoint that does not work.
+const MOST_PROBE_ROWS: usize = 512;
 /// How many rows are loaded for an endpoint that does not work: the heads of lanes to be tried in turn.
 const PROBE_ROWS: usize = 32;
 /// When room for a chunk is looked for again.
@@ -47,6 +51,8 @@ pub(in crate::delivery) enum StoreWork {
         after: i64,
         /// So many.
         rows: usize,
+        /// Whether it is only to try an endpoint that does not work.
+        probing: bool,
     },
     /// Discard rows that nobody is subscribed to.
     Sweep {
@@ -143,6 +149,7 @@ impl Outbox {
         now: Instant,
     ) -> Next {
         let mut state = self.lock();
+        state.backlog.counted = rows == 0;
         state.backlog.mark = mark;
         state.backlog.health_recorded = ill;
         if ill && rows == 0 {
@@ -150,6 +157,15 @@ impl Outbox {
             state.backlog.health = Some(state.health.state());
         }
         state.stored_elsewhere(rows, bytes, now);
+        state.next(now, Next::default())
+    }
+
+    /// The whole backlog was counted, which the start did not wait for.
+    pub(in crate::delivery) fn counted(&self, rows: u64, bytes: u64, now: Instant) -> Next {
+        let mut state = self.lock();
+        state.backlog.total_rows = rows;
+        state.backlog.total_bytes = bytes;
+        state.backlog.counted = true;
         state.next(now, Next::default())
     }
 
@@ -191,14 +207,16 @@ impl State {
             return false;
         }
         let backlog = &self.backlog;
-        !backlog.dying.is_empty()
-            || self.wants_append()
-            || self.is_flush_due(now)
-            || backlog.sweep_rows
-            || backlog.health.is_some()
-            || backlog.disable.is_some()
-            || backlog.retain_at.is_some_and(|at| at <= now)
-            || self.wants_load(now)
+        !backlog.dying.is_empty() || self.wants_append() || self.has_other_work(now) || self.wants_load(now)
+    }
+
+    /// Whether there is work that neither adds to the backlog nor reads it.
+    fn has_other_work(&self, now: Instant) -> bool {
+        self.is_flush_due(now)
+            || self.backlog.sweep_rows
+            || self.backlog.health.is_some()
+            || self.backlog.disable.is_some()
+            || self.backlog.retain_at.is_some_and(|at| at <= now)
     }
 
     fn wants_append(&self) -> bool {
@@ -212,7 +230,7 @@ impl State {
             .backlog
             .total_rows
             .saturating_sub(self.backlog.rows.len() as u64);
-        self.health.is_well() && !self.backlog.hurry && left <= CHUNK_ROWS as u64
+        self.health.is_well() && self.backlog.counted && !self.backlog.hurry && left <= CHUNK_ROWS as u64
     }
 
     fn is_flush_due(&self, now: Instant) -> bool {
@@ -221,10 +239,12 @@ impl State {
 
     fn wants_load(&self, now: Instant) -> bool {
         let backlog = &self.backlog;
+        // Counted is what can move: what waits behind a row that fails must not keep the other rows from being loaded.
+        let moving = self.lanes.ready_len() + self.lanes.in_flight();
         let enough = if self.health.is_well() {
-            self.lanes.len() >= LOW_WATER.max(self.settings.batch.size * 2)
+            moving >= LOW_WATER.max(self.settings.batch.size * 2) || self.lanes.len() >= MOST_ROWS
         } else {
-            !self.lanes.is_empty()
+            moving > 0 || self.lanes.len() >= MOST_PROBE_ROWS
         };
         backlog.route == Route::Behind
             && backlog.unloaded
@@ -249,7 +269,7 @@ impl State {
         }
         let loads = self.wants_load(now);
         // Under a steady stream there is always something to append: then it takes turns with what drains the backlog.
-        let yields = std::mem::take(&mut self.backlog.appended_last) && (loads || self.is_flush_due(now));
+        let yields = std::mem::take(&mut self.backlog.appended_last) && (loads || self.has_other_work(now));
         if self.wants_append() && !yields {
             self.backlog.appending = true;
             self.backlog.appended_last = true;
@@ -276,14 +296,16 @@ impl State {
         }
         loads.then(|| {
             self.backlog.disturbed = false;
-            let rows = if self.health.is_well() {
-                CHUNK_ROWS.max(self.settings.batch.size)
-            } else {
+            let probing = !self.health.is_well();
+            let rows = if probing {
                 PROBE_ROWS
+            } else {
+                CHUNK_ROWS.max(self.settings.batch.size)
             };
             StoreWork::Load {
                 after: self.backlog.cursor,
                 rows,
+                probing,
             }
         })
     }
@@ -320,16 +342,13 @@ impl State {
 
     fn retain(&mut self, now: Instant, retention: super::Retention) -> Option<StoreWork> {
         let backlog = &mut self.backlog;
-        backlog.retain_at = (backlog.total_rows > 0).then(|| now + RETAIN_INTERVAL);
+        backlog.retain_at = backlog.has_rows().then(|| now + RETAIN_INTERVAL);
         backlog.retain_at?;
+        let before = self.too_old_before(retention.age);
+        let backlog = &self.backlog;
         Some(StoreWork::Retain {
-            // While an operator keeps it paused or disabled, its events do not age.
-            before: self
-                .health
-                .is_permitted()
-                .then(|| SystemTime::now().checked_sub(retention.age))
-                .flatten(),
-            excess_rows: backlog.total_rows.saturating_sub(retention.rows),
+            before,
+            excess_rows: backlog.excess_rows(retention),
             excess_bytes: backlog.total_bytes.saturating_sub(retention.bytes),
             except: backlog.rows.keys().copied().collect(),
         })

@@ -241,6 +241,20 @@ pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
         .map_err(failed("read"))
 }
 
+/// The endpoints that have any rows. Reads one row of each: whoever appends has a mark.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn waiting(pool: &PgPool) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT m.endpoint FROM pgstream.webhook_backlog_marks AS m
+          WHERE EXISTS (SELECT FROM pgstream.webhook_backlog AS b WHERE b.endpoint = m.endpoint)",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read"))
+}
+
 /// What this endpoint has.
 ///
 /// # Errors
