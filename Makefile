@@ -11,7 +11,7 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install PostgreSQL with wal2json, and a C compiler, where they are missing
@@ -43,7 +43,11 @@ check: ## Check formatting, lints and documentation
 
 .PHONY: bench
 bench: ## Measure the decode path
-	cargo bench --locked
+	cargo bench --locked --bench codec --bench wal2json
+
+.PHONY: bench-pipeline
+bench-pipeline: setup ## Measure the whole way from a row change to a webhook, on a machine that does nothing else
+	cargo bench --locked --bench pipeline
 
 .PHONY: fuzz
 fuzz: ## Fuzz the wire codec and the wal2json parser, FUZZ_SECONDS each

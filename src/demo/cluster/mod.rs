@@ -304,7 +304,8 @@ impl Cluster {
     }
 
     /// A command of this installation, run as the server's owner.
-    fn command(&self, name: &str) -> Command {
+    #[must_use]
+    pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.installation.program(name));
         // Neither the caller's folder (which the owner may not enter) nor its settings for libpq concern the server.
         command
