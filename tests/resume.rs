@@ -437,7 +437,7 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
     const EACH: usize = 1_000;
     /// What stacks, connections, statements to the store and the allocator may take beside the queue.
     const AROUND: u64 = 16 << 20;
-    const QUEUE: u64 = 64 << 10;
+    const QUEUE: u64 = 1 << 20;
     let mut world = World::new(&[("wal_sender_timeout", "5s")]);
     world
         .sql
@@ -448,7 +448,7 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
         move |_| Action::status(if well.load(Ordering::SeqCst) { 200 } else { 503 })
     });
     let program = world.start(&[
-        ("PGSTREAM_WEBHOOK_NOTIFIER_MAX_QUEUE_BYTES", "64KiB"),
+        ("PGSTREAM_WEBHOOK_NOTIFIER_MAX_QUEUE_BYTES", "1MiB"),
         ("PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_INITIAL_INTERVAL", "500ms"),
         ("PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_INTERVAL", "1s"),
     ]);
