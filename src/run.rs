@@ -135,13 +135,13 @@ async fn stream_changes(
     let session = shutdown.run_until_cancelled(starting).await;
     let session = session.unwrap_or(Err(ReplicationError::Stopped))?;
     let budget = Budget::new(config.notifier.max_queue_bytes);
-    let starting = Dispatcher::start(
+    // After the slot is ours: two programs must not drain one backlog.
+    let dispatcher = Arc::new(Dispatcher::start(
         delivery_limits(config),
         store.clone(),
         Arc::clone(&budget),
         log.clone(),
-    );
-    let dispatcher = Arc::new(starting.await?);
+    )?);
     let sweeping = tokio::spawn(pipeline::sweep(subscriptions.clone(), Arc::clone(&dispatcher)));
     let settled = Arc::new(Notify::new());
     let mut intake = StreamIntake::new(Parts {

@@ -322,38 +322,3 @@ fn what_an_operator_replays_goes_through_the_lanes_once_more() {
     assert_in_order(replayed, 10, 2);
     assert!(program.terminate().0.success());
 }
-
-#[test]
-fn an_endpoint_may_ask_for_batches_and_another_order() {
-    let mut world = world();
-    let receiver = receiver();
-    let program = world.start(&FAST);
-    let url = receiver.url("/");
-    world.sql.run(&format!(
-        "INSERT INTO pgstream.webhook_endpoints (url, ordering, batch_size, batch_wait_ms) VALUES ('{url}', 'serial', 10, 200)"
-    ));
-    subscribe(&program, &receiver);
-    write(&mut world, 20, 1..=2);
-    world.sql.wait_until_delivered();
-    let requests = receiver.requests();
-    let mut versions = Vec::new();
-    for request in &requests {
-        let body = request.json();
-        let changes = body["Data"].as_array().unwrap();
-        assert_eq!(
-            request.header("x-pgstream-batch-size"),
-            Some(changes.len().to_string().as_str())
-        );
-        assert!(changes.len() <= 10 && webhook_id(request).starts_with("batch-"));
-        versions.extend(changes.iter().map(|change| {
-            let value = |index: usize| change["columns"][index]["value"].as_i64().unwrap();
-            (value(1), value(0))
-        }));
-    }
-    let expected: Vec<(i64, i64)> = (1..=2)
-        .flat_map(|version| (1..=20).map(move |row| (version, row)))
-        .collect();
-    assert_eq!(versions, expected);
-    assert!(requests.len() <= 8, "{} requests", requests.len());
-    assert!(program.terminate().0.success());
-}

@@ -165,8 +165,8 @@ async fn ids_read_from(
         ..limits()
     };
     let budget = Budget::new(1 << 20);
-    let starting = Dispatcher::start(limits, pool.clone(), Arc::clone(&budget), log.clone());
-    let dispatcher = Arc::new(starting.await.unwrap());
+    let dispatcher = Dispatcher::start(limits, pool.clone(), Arc::clone(&budget), log.clone());
+    let dispatcher = Arc::new(dispatcher.unwrap());
     let settled = Arc::new(Notify::new());
     let mut intake = StreamIntake::new(Parts {
         source: Source {
@@ -447,7 +447,7 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
         let well = Arc::clone(&well);
         move |_| Action::status(if well.load(Ordering::SeqCst) { 200 } else { 503 })
     });
-    let program = world.start(&[
+    let mut program = world.start(&[
         ("PGSTREAM_WEBHOOK_NOTIFIER_MAX_QUEUE_BYTES", "1MiB"),
         ("PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_INITIAL_INTERVAL", "500ms"),
         ("PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_INTERVAL", "1s"),
@@ -455,6 +455,7 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
     program.subscribe(&json!({"url": receiver.url("/"), "table": "items"}));
     let walsender = "SELECT active_pid FROM pg_replication_slots";
     let (pid, resident) = (world.sql.value::<i32>(walsender), program.resident());
+    program.wait_for_log("the start", |line| line["msg"] == "the backlog is taken up");
     // Neither the receiver nor the store takes anything.
     let mut blocker = Sql::open(&world.cluster, "postgres");
     blocker.run("BEGIN; LOCK TABLE pgstream.webhook_backlog IN ACCESS EXCLUSIVE MODE");
@@ -504,6 +505,32 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
     let (status, log) = program.terminate();
     assert!(status.success());
     assert_eq!(log.iter().filter(|line| line["msg"] == "streaming").count(), 1);
+}
+
+#[test]
+fn a_backlog_that_cannot_be_taken_up_costs_no_connection_and_is_taken_up_later() {
+    const AWAY: Duration = Duration::from_secs(5);
+    let mut world = world_with_tables(&[("wal_sender_timeout", "1500ms")]);
+    let receiver = receiver();
+    let mut blocker = Sql::open(&world.cluster, "postgres");
+    blocker.run("BEGIN; LOCK TABLE pgstream.webhook_backlog IN ACCESS EXCLUSIVE MODE");
+    let mut program = world.start(&[]);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "items"}));
+    world.sql.run("INSERT INTO items VALUES (1)");
+    let walsender = "SELECT active_pid FROM pg_replication_slots";
+    let pid = world.sql.value::<i32>(walsender);
+    thread::sleep(AWAY);
+    assert_eq!(
+        receiver.requests().len(),
+        0,
+        "something could have to come before it"
+    );
+    assert_eq!(world.sql.value::<i32>(walsender), pid);
+    blocker.run("ROLLBACK");
+    program.wait_for_log("the start", |line| line["msg"] == "the backlog is taken up");
+    wait_for(&receiver, 1);
+    world.sql.wait_until_delivered();
+    assert!(program.terminate().0.success());
 }
 
 /// While rows are inserted all the time, one endpoint comes and goes; another one stays.

@@ -25,7 +25,7 @@ use super::worker::{Answer, Connections, Names, Slots, exchange};
 use crate::endpoint::{EndpointSettings, Registry, Standing};
 use crate::event::{Event, TableName};
 use crate::progress::{Budget, SettleToken};
-use crate::store::{PgPool, StoreError};
+use crate::store::PgPool;
 
 /// How many exchanges a worker makes for one endpoint in one turn while others wait.
 const QUANTUM: usize = 16;
@@ -76,6 +76,7 @@ pub(super) struct Shared {
     keepers: mpsc::UnboundedSender<Arc<Outbox>>,
     /// Notified whenever a keeper has finished with an outbox.
     pub(super) kept: tokio::sync::Notify,
+    pub(super) recovered: watch::Sender<bool>,
     stop: watch::Sender<Option<String>>,
     pub(super) log: Logger,
 }
@@ -86,14 +87,12 @@ pub enum DispatcherError {
     /// The system gave no thread.
     #[error("could not start a thread of the delivery engine: {0}; check the limit of processes (ulimit -u)")]
     Thread(io::Error),
-    /// The backlog cannot be read.
-    #[error("cannot take up the backlog")]
-    Store(#[from] StoreError),
 }
 
 impl Dispatcher {
-    /// Takes up the backlog, starts the timer, the keepers and the first worker; more workers start on demand.
-    pub async fn start(
+    /// Starts the timer, the keepers and the first worker; more workers start on demand. Begins to take up the backlog:
+    /// nothing may be submitted before that is [done](Self::recovered). Has to be called within tokio's runtime.
+    pub fn start(
         limits: Limits,
         store: PgPool,
         budget: Arc<Budget>,
@@ -107,13 +106,14 @@ impl Dispatcher {
             ready: ReadyQueue::new(limits.workers),
             timer: Timer::default(),
             names: Names::start().map_err(DispatcherError::Thread)?,
-            connections: Connections::new(connections_to_keep(limits.workers)),
+            connections: Connections::new(connections_to_keep(limits.workers), 2 * limits.workers),
             limits,
             budget,
             store,
             store_health: StoreHealth::default(),
             keepers,
             kept: tokio::sync::Notify::new(),
+            recovered: watch::channel(false).0,
             stop: watch::channel(None).0,
             log,
         });
@@ -124,21 +124,30 @@ impl Dispatcher {
             .name("pgstream-timer".to_owned())
             .spawn(move || for_timer.run_timer())
             .map_err(DispatcherError::Thread)?;
-        let changes = recovery::recover(&shared).await?;
         let mut tasks = JoinSet::new();
         let waiting = Arc::new(keeper::Waiting::new(waiting));
         for _ in 0..KEEPERS {
             tasks.spawn(keeper::run(Arc::clone(&shared), Arc::clone(&waiting)));
         }
         tasks.spawn(pressure::run(Arc::clone(&shared)));
-        tasks.spawn(recovery::follow(Arc::clone(&shared), changes));
-        tasks.spawn(recovery::count(Arc::clone(&shared)));
+        tasks.spawn(recovery::run(Arc::clone(&shared)));
         tasks.spawn(recovery::clean_dead_letters(Arc::clone(&shared)));
         Ok(Self {
             shared,
             timer: Mutex::new(Some(timer)),
             tasks: tokio::sync::Mutex::new(tasks),
         })
+    }
+
+    /// Resolves when the backlog is taken up: from then on, each endpoint that has one is behind it.
+    pub fn recovered(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut recovered = self.shared.recovered.subscribe();
+        async move {
+            if recovered.wait_for(|recovered| *recovered).await.is_err() {
+                // The dispatcher is gone, and will not do it any more.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// The outbox of an endpoint. It exists from now on.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::dispatch::Shared;
 use super::model::{Attempts, Row, Written};
-use super::outbox::{CHUNK_BYTES, Keep, Loaded, Outbox, StoreWork, Stored, share_of};
+use super::outbox::{CHUNK_BYTES, Keep, Loaded, Outbox, StoreWork, Stored};
 use crate::event::{Event, Origin, TableName};
 use crate::progress::{Budget, Share};
 use crate::store::backlog::{self, TooMuch, Touched};
@@ -382,7 +382,7 @@ fn loaded(row: Row, share: &mut Share, budget: &Arc<Budget>) -> Loaded {
     let bytes = row.payload.len() as u64;
     // What a delivery takes in memory beside its payload.
     let charge = bytes + ROW_OVERHEAD;
-    let mut own = share_of(share, charge);
+    let mut own = share.split_off(charge);
     if own.bytes() < charge {
         // One row larger than a chunk, or many small ones.
         own = budget.overdraw(charge);

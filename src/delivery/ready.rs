@@ -226,7 +226,7 @@ mod tests {
 
     fn outbox() -> Arc<Outbox> {
         let settings = EndpointSettings::default();
-        let slots = Slots::new(settings.timeout, Names::start().unwrap(), Connections::new(1));
+        let slots = Slots::new(settings.timeout, Names::start().unwrap(), Connections::new(1, 1));
         let interval = Duration::from_secs(1);
         let retry = RetryPolicy {
             backoff: Backoff::Constant { interval },

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use slog::{debug, warn};
+use slog::{debug, info, warn};
 use tokio::time::sleep;
 
 use super::dispatch::Shared;
@@ -20,8 +20,31 @@ const CLEAN_INTERVAL: Duration = Duration::from_secs(60);
 /// How many of them are deleted at one time.
 const CLEAN_ROWS: usize = 1000;
 
+/// Takes up what the store knows, however long that takes; then follows what operators do.
+///
+/// The stream is connected meanwhile and waits, with its feedback going on: only the holder of the slot may drain.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut failed = false;
+    let changes = loop {
+        match recover(&shared).await {
+            Ok(changes) => break changes,
+            Err(error) => {
+                if !failed {
+                    warn!(shared.log, "cannot take up the backlog, trying again until it works; reading waits for it";
+                        "error" => #&error);
+                }
+                failed = true;
+                sleep(PAUSE).await;
+            }
+        }
+    };
+    info!(shared.log, "the backlog is taken up"; "endpoints" => shared.outboxes.all().len());
+    shared.recovered.send_replace(true);
+    tokio::join!(count(&shared), follow(&shared, changes));
+}
+
 /// Reads settings, backlogs and marks. Whatever has a backlog goes behind it from now on.
-pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError> {
+async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError> {
     // Listened to first, so that no change falls between the reading and the listening.
     let changes = Changes::listen(&shared.store).await?;
     configure(shared).await?;
@@ -44,11 +67,11 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError>
 }
 
 /// Follows what operators do.
-pub(super) async fn follow(shared: Arc<Shared>, mut changes: Changes) {
+async fn follow(shared: &Arc<Shared>, mut changes: Changes) {
     // What was heard and not applied yet: it is heard once only.
     let mut pending = None;
     loop {
-        if let Err(error) = apply(&shared, &mut changes, &mut pending).await {
+        if let Err(error) = apply(shared, &mut changes, &mut pending).await {
             warn!(shared.log, "cannot follow changes of the endpoints, trying again"; "error" => #error);
             sleep(PAUSE).await;
         }
@@ -90,7 +113,7 @@ async fn apply(
 }
 
 /// Counts the backlogs that were found at the start. Reads all of them, so the start does not wait for it.
-pub(super) async fn count(shared: Arc<Shared>) {
+async fn count(shared: &Arc<Shared>) {
     for outbox in shared.outboxes.all() {
         let url = Arc::clone(outbox.target().url());
         let totals = loop {

@@ -78,6 +78,8 @@ pub struct StreamIntake {
     batch: Batch,
     open: Option<OpenTransaction>,
     parked: Option<Parked>,
+    /// The taking up of the backlog, which everything that is delivered has to be behind.
+    recovering: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// The transaction that is being read.
@@ -136,6 +138,7 @@ impl StreamIntake {
             log,
         } = parts;
         Self {
+            recovering: Some(Box::pin(dispatcher.recovered())),
             routes: Routes::new(Arc::clone(&dispatcher), log.clone()),
             source,
             catalog,
@@ -367,6 +370,10 @@ impl Intake for StreamIntake {
     type Error = PipelineError;
 
     async fn ready(&mut self) -> Result<(), PipelineError> {
+        if let Some(recovering) = &mut self.recovering {
+            recovering.await;
+            self.recovering = None;
+        }
         while let Some(parked) = &mut self.parked {
             match &mut parked.wait {
                 Wait::Room(bytes) => self.budget.room_for(*bytes).await,
@@ -402,7 +409,7 @@ impl Intake for StreamIntake {
     }
 
     fn is_ready(&self) -> bool {
-        self.parked.is_none()
+        self.parked.is_none() && self.recovering.is_none()
     }
 
     fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {

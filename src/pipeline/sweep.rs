@@ -13,6 +13,7 @@ pub async fn sweep(subscriptions: Subscriptions, dispatcher: Arc<Dispatcher>) {
     let mut news = subscriptions.news();
     let mut swept = subscriptions.current();
     // What was unsubscribed while nothing ran may still be in a backlog.
+    dispatcher.recovered().await;
     discard(&subscriptions, &dispatcher);
     while news.changed().await {
         let current = subscriptions.current();

@@ -55,10 +55,10 @@ impl Engine {
         let settled = Arc::new(Notify::new());
         let budget = Budget::new(max_bytes);
         let log = Logger::root(Discard, o!());
+        let dispatcher = Dispatcher::start(limits, store.clone(), Arc::clone(&budget), log).unwrap();
+        dispatcher.recovered().await;
         Self {
-            dispatcher: Dispatcher::start(limits, store.clone(), Arc::clone(&budget), log)
-                .await
-                .unwrap(),
+            dispatcher,
             ledger: Ledger::new(Lsn::ZERO, Arc::clone(&settled)),
             settled,
             budget,

@@ -175,6 +175,11 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // The test failed, and the log goes with the folder.
+            let told = self.log().into_iter().filter(|line| line["level"] != "trace");
+            told.for_each(|line| eprintln!("{line}"));
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

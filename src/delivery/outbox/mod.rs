@@ -25,7 +25,7 @@ pub(super) use self::backlog::{Dying, Keep, Queued};
 pub use self::counts::Counts;
 pub(super) use self::next::{Change, Load, Next, Settled};
 pub use self::retention::Retention;
-pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored, share_of};
+pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored};
 use super::backing::{Backing, Delivery};
 use super::lanes::{Group, Lanes, Member};
 use super::retry::RetryPolicy;

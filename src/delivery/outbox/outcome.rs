@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use super::backlog::{Dying, Route};
 use super::{Change, Next, Outbox, State, Work};
-use crate::delivery::backing::{Backing, Delivery, Half};
+use crate::delivery::backing::Delivery;
 use crate::delivery::lanes::{Group, Member};
 use crate::delivery::outcome::{Outcome, Reason};
 use crate::delivery::retry::{Decision, Retries};
@@ -217,16 +217,9 @@ impl State {
             attempts.last_at = Some(at);
             attempts.first_error.get_or_insert_with(|| answer.text.clone());
             attempts.last_error = Some(answer.text.clone());
-            let row = match &delivery.backing {
-                Backing::Row(seq) => Some(*seq),
-                Backing::Appending(cell) => match cell.get() {
-                    Half::Row(seq) => Some(seq),
-                    _ => None,
-                },
-                Backing::Stream(_) => None,
-            };
-            if let Some(seq) = row {
-                self.backlog.touch(seq, (**attempts).clone(), now);
+            let attempts = (**attempts).clone();
+            if let Some(seq) = delivery.row() {
+                self.backlog.touch(seq, attempts, now);
             }
         }
     }

@@ -143,7 +143,7 @@ fn outbox(batch: usize) -> Outbox {
         },
     };
     let target = Target::parse(&"http://localhost/".into()).unwrap();
-    let slots = Slots::new(settings.timeout, names(), Connections::new(64));
+    let slots = Slots::new(settings.timeout, names(), Connections::new(64, 64));
     let configured = Configured {
         settings,
         standing: Standing::Active,

@@ -9,7 +9,6 @@ use super::backlog::{Dying, Keep, Queued, Route};
 use super::{Next, Outbox, Policy, State};
 use crate::endpoint::HealthState;
 use crate::event::{Event, Position};
-use crate::progress::Share;
 
 /// How many rows are written or deleted at one time.
 const BATCH_ROWS: usize = 500;
@@ -363,9 +362,4 @@ impl Dying {
     pub(in crate::delivery) fn reason(&self) -> &'static str {
         self.reason
     }
-}
-
-/// The share of one row, cut off what was taken for a whole chunk.
-pub(in crate::delivery) fn share_of(chunk: &mut Share, bytes: u64) -> Share {
-    chunk.split_off(bytes)
 }

@@ -25,19 +25,29 @@ pub(in crate::delivery) struct Connections {
     open: AtomicUsize,
     /// Above this number, a connection is closed after its exchange instead of kept for the next.
     keep: usize,
+    /// Above this number, an endpoint keeps no more than one that rests: what rests takes memory.
+    spare: usize,
 }
 
 impl Connections {
-    /// Keeps connections open as long as there are at most `keep`.
-    pub(in crate::delivery) fn new(keep: usize) -> Arc<Self> {
+    /// Keeps connections open as long as there are at most `keep`, and more than one at rest for an endpoint as long as
+    /// there are at most `spare`.
+    pub(in crate::delivery) fn new(keep: usize, spare: usize) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             keep,
+            spare,
         })
     }
 
-    fn too_many(&self) -> bool {
-        self.open.load(Ordering::Relaxed) > self.keep
+    /// Whether there is room for one more at rest, of an endpoint that has so many at rest already.
+    fn may_rest(&self, resting: usize) -> bool {
+        let most = if resting == 0 {
+            self.keep
+        } else {
+            self.keep.min(self.spare)
+        };
+        self.open.load(Ordering::Relaxed) <= most
     }
 }
 
@@ -131,7 +141,7 @@ impl Slots {
         }
         if let Some(index) = self.outdated.iter().position(|old| Arc::ptr_eq(old, &slot)) {
             self.outdated.swap_remove(index);
-        } else if !self.connections.too_many() {
+        } else if self.connections.may_rest(self.idle.len()) {
             self.idle.push((slot, now));
         }
     }
@@ -161,5 +171,30 @@ impl Slots {
         for slot in &self.lent {
             slot.agent.clone().shutdown();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_spare_ones_an_endpoint_keeps_one_and_beyond_the_limit_none() {
+        let connections = Connections::new(5, 2);
+        let names = Names::start().unwrap();
+        let mut slots = Slots::new(Duration::from_secs(1), names, Arc::clone(&connections));
+        let used_at_once = |slots: &mut Slots, count: usize| {
+            let lent: Vec<_> = (0..count).map(|_| slots.lend()).collect();
+            lent.into_iter()
+                .for_each(|slot| slots.give_back(slot, Instant::now()));
+            slots.idle.len()
+        };
+        assert_eq!(used_at_once(&mut slots, 3), 2, "as many as are to spare");
+        // Other endpoints have some, too.
+        connections.open.fetch_add(2, Ordering::Relaxed);
+        assert_eq!(used_at_once(&mut slots, 2), 1);
+        assert_eq!(used_at_once(&mut slots, 1), 1);
+        connections.open.fetch_add(5, Ordering::Relaxed);
+        assert_eq!(used_at_once(&mut slots, 1), 0);
     }
 }
