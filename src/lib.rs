@@ -63,6 +63,7 @@ pub mod progress;
 pub mod receiver;
 pub mod replication;
 pub mod run;
+pub mod schema_log;
 pub mod setup;
 pub mod store;
 pub mod subscription;

@@ -3,11 +3,13 @@
 //! Knows the records of wal2json and the bytes of a webhook's body; nothing of endpoints, matching or sockets.
 
 mod delivery_id;
+mod description;
 mod model;
 mod order;
 mod payload;
 
 pub use delivery_id::{Occurrences, Source, table_hash};
+pub use description::{Description, Injection, KnownColumn, KnownTable};
 pub use model::{Event, Origin, Position, TableName};
 pub use order::{KeySet, LaneKey, LaneKeys, Place, TableKey, place};
-pub use payload::{encode, encoded_len_bound};
+pub use payload::{Encoded, encode, encoded_len_bound};

@@ -4,30 +4,62 @@
 //! string is escaped anew.
 
 use pgstream_proto::Lsn;
-use pgstream_proto::wal2json::{Action, Columns, JsonStr, Record};
+use pgstream_proto::wal2json::{Action, Column, Columns, JsonStr, Record};
+
+use super::description::{Description, Injection, KnownColumn, Omitted, Walk};
 
 /// What the envelope takes beside the columns, with room to spare: the keys, the LSN, the timestamp, the metadata.
 const ENVELOPE_LEN: usize = 320;
-/// What each column gains over wal2json's own form.
-const COLUMN_ID: &[u8] = br#"{"id":"","name":"#;
-/// The metadata while no injector fills it.
-const NO_METADATA: &[u8] =
-    br#","metadata":{"schema_id":null,"table_pgstream_id":"","id_col_pgstream_id":null,"version_col_pgstream_id":""}}}"#;
+/// What each column gains over wal2json's own form, beside its id.
+const COLUMN_ID: &[u8] = br#"{"id":"#;
+/// The rest of it.
+const COLUMN_NAME: &[u8] = br#","name":"#;
+/// The id of a column of which none is known.
+const NO_ID: &str = r#""""#;
+/// What a column takes that wal2json did not print, beside its id and its parts.
+const COLUMN_LEN: usize = 40;
+/// The metadata while no injector fills it, without its closing brace.
+const NO_METADATA: &str =
+    r#"{"schema_id":null,"table_pgstream_id":"","id_col_pgstream_id":null,"version_col_pgstream_id":"""#;
+
+/// A change as the body of a webhook.
+#[derive(Debug)]
+pub struct Encoded {
+    /// The body.
+    pub payload: Vec<u8>,
+    /// Whether the table is described and a column of the change is not.
+    pub has_unknown_columns: bool,
+}
 
 /// An upper bound of the length of the payload of `record`, which was read from `record_len` bytes.
 #[must_use]
-pub fn encoded_len_bound(record: &Record<'_>, record_len: usize) -> usize {
+pub fn encoded_len_bound(record: &Record<'_>, record_len: usize, injection: Option<&Injection<'_>>) -> usize {
     let columns = [record.columns, record.identity]
         .iter()
         .flatten()
         .map(Columns::len)
         .sum::<usize>();
-    record_len + columns * COLUMN_ID.len() + ENVELOPE_LEN
+    let injected = injection.map_or(0, |injection| injected_len_bound(injection, columns));
+    record_len + columns * (COLUMN_ID.len() + NO_ID.len() + COLUMN_NAME.len()) + ENVELOPE_LEN + injected
+}
+
+/// What an injection adds at most.
+fn injected_len_bound(injection: &Injection<'_>, columns: usize) -> usize {
+    let Injection { description, omitted } = injection;
+    let added = omitted.iter().map(|omitted| match omitted.old {
+        Some(old) => {
+            let parts = old.name.raw().len() + old.type_name.raw().len() + old.value.len();
+            description.longest_id() + parts + COLUMN_LEN
+        }
+        // Each byte of a name may have to be escaped.
+        None => 6 * description.columns()[omitted.at].name.len() + COLUMN_LEN,
+    });
+    columns * description.longest_id() + description.metadata().len() + added.sum::<usize>()
 }
 
 /// Encodes a change, whose LSN is `lsn`, as the body of a webhook. `capacity` is a bound of its length.
 #[must_use]
-pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize) -> Vec<u8> {
+pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize, injection: Option<&Injection<'_>>) -> Encoded {
     let header = &record.header;
     let mut out = Vec::with_capacity(capacity);
     out.extend_from_slice(br#"{"Data":{"action":""#);
@@ -46,37 +78,119 @@ pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize) -> Vec<u8> {
         Action::Truncate => (None, None),
         _ => (record.columns, record.identity),
     };
+    let description = injection.map(|injection| injection.description);
+    let known = description.map_or(&[] as &[KnownColumn], Description::columns);
+    let omitted = injection.map_or(&[] as &[Omitted<'_>], |injection| &injection.omitted);
     out.extend_from_slice(br#","columns":"#);
-    push_columns(&mut out, columns);
+    let new_are_known = push_columns(&mut out, columns, known, omitted);
     out.extend_from_slice(br#","identity":"#);
-    push_columns(&mut out, identity);
-    out.extend_from_slice(NO_METADATA);
-    out
+    let old_are_known = push_columns(&mut out, identity, known, &[]);
+    out.extend_from_slice(br#","metadata":"#);
+    let metadata = description.map_or(NO_METADATA, Description::metadata);
+    out.extend_from_slice(metadata.as_bytes());
+    push_unchanged(&mut out, known, omitted);
+    out.extend_from_slice(b"}}}");
+    Encoded {
+        payload: out,
+        has_unknown_columns: description.is_some_and(Description::is_described)
+            && !(new_are_known && old_are_known),
+    }
 }
 
 fn push_or_empty(out: &mut Vec<u8>, raw: Option<&str>) {
     out.extend_from_slice(raw.unwrap_or(r#""""#).as_bytes());
 }
 
-fn push_columns(out: &mut Vec<u8>, columns: Option<Columns<'_>>) {
+/// Writes the columns of a row, with what was omitted of it in its place, as far as that is known. Returns whether all of
+/// them have ids.
+fn push_columns(
+    out: &mut Vec<u8>,
+    columns: Option<Columns<'_>>,
+    known: &[KnownColumn],
+    omitted: &[Omitted<'_>],
+) -> bool {
     let Some(columns) = columns else {
         out.extend_from_slice(b"null");
-        return;
+        return true;
     };
-    out.push(b'[');
-    for (index, column) in columns.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+    let mut row = Row {
+        out,
+        known,
+        omitted: omitted.iter(),
+        is_first: true,
+    };
+    row.out.push(b'[');
+    let mut walk = Walk::new(known);
+    let mut all_are_known = true;
+    for column in columns.iter() {
+        let at = walk.find(column.name);
+        if let Some(at) = at {
+            row.push_omitted_before(at);
         }
-        out.extend_from_slice(COLUMN_ID);
-        out.extend_from_slice(column.name.raw().as_bytes());
-        out.extend_from_slice(br#","type":"#);
-        out.extend_from_slice(column.type_name.raw().as_bytes());
-        out.extend_from_slice(br#","value":"#);
-        out.extend_from_slice(column.value.as_bytes());
-        out.push(b'}');
+        all_are_known &= at.is_some();
+        row.push(at, &column);
     }
-    out.push(b']');
+    row.push_omitted_before(known.len());
+    row.out.push(b']');
+    all_are_known
+}
+
+/// A row that is being written.
+struct Row<'r, 'a> {
+    out: &'r mut Vec<u8>,
+    known: &'r [KnownColumn],
+    /// What is to be written in its place still.
+    omitted: std::slice::Iter<'r, Omitted<'a>>,
+    is_first: bool,
+}
+
+impl Row<'_, '_> {
+    fn push_omitted_before(&mut self, end: usize) {
+        while let Some(omitted) = self.omitted.as_slice().first()
+            && omitted.at < end
+        {
+            self.omitted.next();
+            if let Some(old) = &omitted.old {
+                self.push(Some(omitted.at), old);
+            }
+        }
+    }
+
+    /// Writes a column, which stands at `at` among the known ones.
+    fn push(&mut self, at: Option<usize>, column: &Column<'_>) {
+        if !self.is_first {
+            self.out.push(b',');
+        }
+        self.is_first = false;
+        self.out.extend_from_slice(COLUMN_ID);
+        let id = at.map_or(NO_ID, |at| self.known[at].id());
+        self.out.extend_from_slice(id.as_bytes());
+        self.out.extend_from_slice(COLUMN_NAME);
+        self.out.extend_from_slice(column.name.raw().as_bytes());
+        self.out.extend_from_slice(br#","type":"#);
+        self.out.extend_from_slice(column.type_name.raw().as_bytes());
+        self.out.extend_from_slice(br#","value":"#);
+        self.out.extend_from_slice(column.value.as_bytes());
+        self.out.push(b'}');
+    }
+}
+
+/// Writes the names of what was omitted and is not known, if there is any.
+fn push_unchanged(out: &mut Vec<u8>, known: &[KnownColumn], omitted: &[Omitted<'_>]) {
+    let unknown = omitted.iter().filter(|omitted| omitted.old.is_none());
+    for (index, omitted) in unknown.clone().enumerate() {
+        let before: &[u8] = if index == 0 {
+            br#","unchanged_columns":["#
+        } else {
+            b","
+        };
+        out.extend_from_slice(before);
+        let name = serde_json::Value::from(known[omitted.at].name.as_str());
+        out.extend_from_slice(name.to_string().as_bytes());
+    }
+    if unknown.count() > 0 {
+        out.push(b']');
+    }
 }
 
 #[cfg(test)]
@@ -88,8 +202,8 @@ mod tests {
     fn payload(json: &str) -> String {
         let mut parser = Parser::new();
         let record = parser.parse(json.as_bytes()).unwrap();
-        let bound = encoded_len_bound(&record, json.len());
-        let payload = encode(&record, Lsn::new(0x015A_5C70), bound);
+        let bound = encoded_len_bound(&record, json.len(), None);
+        let payload = encode(&record, Lsn::new(0x015A_5C70), bound, None).payload;
         assert!(
             payload.len() <= bound,
             "{} bytes for a bound of {bound}",

@@ -325,7 +325,7 @@ impl StreamIntake {
     ) -> Result<Taken, PipelineError> {
         let unparsable = self.unparsable(wal_start);
         let record = self.parser.parse(payload).map_err(unparsable)?;
-        let bound = event::encoded_len_bound(&record, payload.len());
+        let bound = event::encoded_len_bound(&record, payload.len(), None);
         let charge = (bound + EVENT_OVERHEAD + receivers.len() * DELIVERY_OVERHEAD) as u64;
         let Some(share) = self.budget.try_take(charge) else {
             return Ok(Taken::Wait(Wait::Room(charge)));
@@ -355,7 +355,7 @@ impl StreamIntake {
             origin: Origin::Stream,
             replay_run: 0,
             place: event::place(&record, relation.key),
-            payload: event::encode(&record, lsn, bound),
+            payload: event::encode(&record, lsn, bound, None).payload,
             share,
         });
         for outbox in receivers.iter() {
