@@ -187,8 +187,22 @@ pub const DEAD_LETTER_RETENTION: Key = Key {
     doc: "How long dead letters are kept",
 };
 
+/// The database whose schema log fills in the events' metadata.
+pub const INJECTOR_URL: Key = Key {
+    name: "PGSTREAM_INJECTOR_STORE_POSTGRES_URL",
+    state: Derived("no metadata"),
+    doc: "URL of the database whose schema log fills in the events' metadata: the source",
+};
+
+/// How long entries of the schema log are kept that are not needed any more.
+pub const SCHEMA_LOG_RETENTION: Key = Key {
+    name: "PGSTREAM_INJECTOR_SCHEMA_LOG_RETENTION",
+    state: Default("30d"),
+    doc: "How long entries of the schema log are kept that later ones have made superfluous; `0` means for ever",
+};
+
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 25] = [
+pub const KEYS: [Key; 26] = [
     LISTENER_URL,
     SLOT_NAME,
     STORE_URL,
@@ -221,11 +235,8 @@ pub const KEYS: [Key; 25] = [
         state: NotYet("the initial snapshot"),
         doc: "Tables to take the initial snapshot of",
     },
-    Key {
-        name: "PGSTREAM_INJECTOR_STORE_POSTGRES_URL",
-        state: NotYet("the injection of metadata"),
-        doc: "URL of the database whose schema log fills in the events' metadata",
-    },
+    INJECTOR_URL,
+    SCHEMA_LOG_RETENTION,
 ];
 
 /// The key of this name.

@@ -26,20 +26,28 @@ impl Config {
         let cache = reader.cache();
         let server = reader.server();
         let notifier = reader.notifier();
+        let injector = reader.url(&keys::INJECTOR_URL);
+        let schema_log_retention = reader.value(&keys::SCHEMA_LOG_RETENTION, value::retention_or_none);
 
         let Layers {
             problems, warnings, ..
         } = reader.layers;
-        match (source, cache, server, notifier) {
-            (Some(source), Some(cache), Some(server), Some(notifier)) if problems.is_empty() => Ok(Self {
+        match (source, cache, server, notifier, schema_log_retention) {
+            (Some(source), Some(cache), Some(server), Some(notifier), Some(schema_log_retention))
+                if problems.is_empty() =>
+            {
+                Ok(Self {
                 slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
                 store: store.unwrap_or_else(|| source.clone()),
                 source,
                 cache,
                 server,
                 notifier,
+                injector,
+                schema_log_retention,
                 warnings,
-            }),
+            })
+            }
             _ => Err(ConfigError { problems }),
         }
     }

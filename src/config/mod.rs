@@ -40,6 +40,10 @@ pub struct Config {
     pub server: ServerConfig,
     /// The deliveries to webhooks.
     pub notifier: NotifierConfig,
+    /// The database whose schema log fills in the events' metadata, if any does.
+    pub injector: Option<PgUrl>,
+    /// How long superfluous entries of the schema log are kept, if not for ever.
+    pub schema_log_retention: Option<Duration>,
     /// What is probably a mistake and does no harm, for the log: unknown `PGSTREAM_*` environment variables.
     pub warnings: Vec<String>,
 }

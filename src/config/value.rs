@@ -42,6 +42,14 @@ pub(super) fn retention(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// The same, where zero means for ever.
+pub(super) fn retention_or_none(text: &str) -> Result<Option<Duration>, String> {
+    if text.parse() == Ok(0_u64) {
+        return Ok(None);
+    }
+    retention(text).map(Some)
+}
+
 fn positive(text: &str, examples: &str) -> Result<Duration, String> {
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -203,6 +211,13 @@ mod tests {
             let days = retention(text).ok().map(|time| time.as_secs() / 86_400);
             assert_eq!(days, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn retentions_without_an_end() {
+        assert_eq!(retention_or_none("0"), Ok(None));
+        assert_eq!(retention_or_none("1d"), Ok(Some(Duration::from_secs(86_400))));
+        assert!(retention_or_none("-1").is_err());
     }
 
     #[test]

@@ -1,7 +1,41 @@
-//! The schema log and the injector.
+//! The schema log and the injector: which entries describe the tables of the changes that are read, and where that is
+//! written down.
+//!
+//! Owns what is known of tables, and its durability. Must not know: how a change is delivered, who receives it, and SQL.
+//!
+//! # The invariant
+//!
+//! A change is described by the entries of the schema log that come before it in the stream, and by no other: those
+//! of transactions that committed before its own, and those before it in its own transaction. So whatever the sessions
+//! do that race with each other, what is known of a table is what was true of it for that change; and it is the same
+//! after any restart, because
+//!
+//! 1. an entry is written down in `pgstream.schema_log_applied`, with the commit LSN of its transaction, before that
+//!    transaction is confirmed: a settle token is held until it is on disk. Nothing waits for that but the confirmation;
+//! 2. a start at position S first applies, in the order of their commits, the entries that are written down with a commit
+//!    LSN before S. Those at or beyond S come by the stream (PostgreSQL sends the transactions whose commit record
+//!    begins at S or later), and what is written down of them already does not count;
+//! 3. an entry that another one has made superfluous is marked with that one's commit LSN, and left out only by a start
+//!    beyond that; deleted it is only when every reader has confirmed that position.
+//!
+//! A run without the injector deletes what is written down for its slot: it confirms entries that it does not apply, so
+//! that the next run with it has to begin anew. Then nothing is known but what entries say that are read from there on.
+//! What is not known stays empty; it is never a reason to hold back or to drop an event.
+//!
+//! Deliberately absent: rows that CREATE TABLE AS or SELECT INTO writes come before the entry of their table and go without
+//! its ids, and so may rows written while ALTER SCHEMA ... RENAME committed, which still carry the old name. A gap in the
+//! stream that an operator made (by advancing the slot) is not noticed; a slot that `init` makes begins anew.
 
+mod error;
+mod injector;
 mod known;
 pub mod model;
 mod needed;
+mod open;
+mod recorder;
 
+pub use error::InjectorError;
+pub use injector::Injector;
 pub use known::KnownTables;
+pub use open::open;
+pub use recorder::{Ended, Recording};

@@ -10,6 +10,7 @@
 //! - [`endpoints`], [`backlog`], [`dead_letters`]: how to talk to endpoints, and what they did not take.
 //! - [`endpoint_settings`], [`letters`], [`relocation`]: what an operator changes of them. [`known`]: what all tables
 //!   together know of endpoints.
+//! - [`schema_log`]: which entries of the schema log have been applied, and which are not needed any more.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -32,6 +33,7 @@ pub mod letters;
 mod listening;
 pub mod migrate;
 pub mod relocation;
+pub mod schema_log;
 pub mod server;
 pub mod slots;
 pub mod subscriptions;

@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS pgstream.schema_log_applied;
