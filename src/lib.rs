@@ -9,7 +9,8 @@
 //! | [`telemetry`] | the log |
 //! | [`run`](mod@run) | wiring: builds the rooms, connects them, and owns their end |
 //! | [`replication`] | the replication connection: records out, confirmed LSN in |
-//! | [`pipeline`] | from a record to deliveries: filter, match, encode, submit |
+//! | [`pipeline`] | from a record to deliveries: filter, inject, match, encode, submit |
+//! | [`schema_log`] | what the tables of the changes look like: known from the schema log, and injected into events |
 //! | [`event`] | the change as it is delivered: its stable id, its place in the order, its payload |
 //! | [`progress`] | what is settled, and how many bytes are in flight (pure) |
 //! | [`delivery`] | lanes, workers, exchanges and backlogs: from a submitted delivery to its outcome |
@@ -30,7 +31,7 @@
 //!
 //! ```text
 //! socket -> PgCodec -> CopyData(Bytes) -> XLogData / Keepalive -> wal2json record (borrowed spans)
-//!   -> matcher -> payload (encoded once, shared by all receivers) -> lane -> worker -> POST
+//!   -> injector -> matcher -> payload (encoded once, shared by all receivers) -> lane -> worker -> POST
 //!   -> outcome -> progress -> confirmed LSN -> StandbyStatusUpdate
 //!
 //! lane <-> backlog (store): what an endpoint does not take, and new deliveries behind it

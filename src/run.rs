@@ -1,7 +1,7 @@
 //! Wiring only: builds the rooms, hands each the channel ends it needs, and owns the end of all of them.
 //!
 //! ```text
-//! stream (one task) -> intake -> dispatcher (threads) -> settle tokens -> ledger (in the intake) -> stream
+//! stream (one task) -> intake (injector) -> dispatcher (threads) -> settle tokens -> ledger (in the intake) -> stream
 //! API (tasks)       -> store  -> subscriptions (tasks) -> intake
 //! ```
 //!
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -22,9 +23,10 @@ use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
 use crate::delivery::{Dispatcher, DispatcherError, Limits, Retention};
 use crate::endpoint::EndpointSettings;
 use crate::event::Source;
-use crate::pipeline::{self, Parts, PipelineError, StreamIntake};
+use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake};
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
+use crate::schema_log::{self, Injector, InjectorError, Recording};
 use crate::store::{self, MigrationSet, PgPool, StoreError};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
 
@@ -50,6 +52,9 @@ pub enum RunError {
     /// The delivery engine cannot be started.
     #[error(transparent)]
     Delivery(#[from] DispatcherError),
+    /// The metadata cannot be filled in.
+    #[error(transparent)]
+    Injector(#[from] InjectorError),
     /// The stream cannot be started.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
@@ -80,7 +85,8 @@ pub async fn run_with(
     let Some(opened) = shutdown.run_until_cancelled(open_databases(&config)).await else {
         return Ok(());
     };
-    let (store, catalog) = opened?;
+    let databases = opened?;
+    let store = databases.store.clone();
     // Of their own, so that subscriptions stay fresh and the API answers until the stream has ended.
     let others = CancellationToken::new();
     let (subscriptions, refreshing) =
@@ -92,24 +98,26 @@ pub async fn run_with(
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);
     let serving = tokio::spawn(server.serve(state, limits, others.clone()));
-    let streamed = stream_changes(
-        &config,
-        [store.clone(), catalog.clone()],
-        subscriptions,
-        &log,
-        &shutdown,
-    )
-    .await;
+    let streamed = stream_changes(&config, &databases, subscriptions, &log, &shutdown).await;
     others.cancel();
-    end(serving, refreshing, [store, catalog]).await;
+    end(serving, refreshing, databases).await;
     match streamed {
         Err(RunError::Replication(ReplicationError::Stopped)) => Ok(()),
         other => other,
     }
 }
 
-/// The store, migrated, and the source for its catalogs.
-async fn open_databases(config: &Config) -> Result<(PgPool, PgPool), StoreError> {
+/// The databases that are used beside the stream. Some of them may be one, and share a pool.
+struct Databases {
+    store: PgPool,
+    /// The source, for its catalogs.
+    catalog: PgPool,
+    /// The source, for its schema log, where metadata is filled in from that.
+    schema_log: Option<PgPool>,
+}
+
+/// The store, migrated, and the source.
+async fn open_databases(config: &Config) -> Result<Databases, RunError> {
     let store = store::connect(&config.store).await?;
     store::migrate(&store, MigrationSet::Store).await?;
     let catalog = if config.source == config.store {
@@ -117,12 +125,20 @@ async fn open_databases(config: &Config) -> Result<(PgPool, PgPool), StoreError>
     } else {
         store::connect(&config.source).await?
     };
-    Ok((store, catalog))
+    let schema_log = match &config.injector {
+        Some(url) => Some(schema_log::open(url, &config.slot, (&config.source, &catalog)).await?),
+        None => None,
+    };
+    Ok(Databases {
+        store,
+        catalog,
+        schema_log,
+    })
 }
 
 async fn stream_changes(
     config: &Config,
-    [store, catalog]: [PgPool; 2],
+    databases: &Databases,
     subscriptions: Subscriptions,
     log: &Logger,
     shutdown: &CancellationToken,
@@ -135,13 +151,16 @@ async fn stream_changes(
     let session = shutdown.run_until_cancelled(starting).await;
     let session = session.unwrap_or(Err(ReplicationError::Stopped))?;
     let budget = Budget::new(config.notifier.max_queue_bytes);
-    // After the slot is ours: two programs must not drain one backlog.
+    // After the slot is ours: two programs must not drain one backlog, nor write down what they have applied.
     let dispatcher = Arc::new(Dispatcher::start(
         delivery_limits(config),
-        store.clone(),
+        databases.store.clone(),
         Arc::clone(&budget),
         log.clone(),
     )?);
+    let (injector, recording) = start_injector(config, databases, session.start, log)
+        .await?
+        .unzip();
     let sweeping = tokio::spawn(pipeline::sweep(subscriptions.clone(), Arc::clone(&dispatcher)));
     let settled = Arc::new(Notify::new());
     let mut intake = StreamIntake::new(Parts {
@@ -149,18 +168,20 @@ async fn stream_changes(
             system_identifier: session.identity.system_identifier,
             epoch: FIRST_EPOCH,
         },
-        catalog,
+        catalog: databases.catalog.clone(),
         subscriptions,
+        injector,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
         budget,
         dispatcher: Arc::clone(&dispatcher),
-        store,
+        store: databases.store.clone(),
         strict: config.notifier.strict_mode,
         log: log.clone(),
     });
     let must_stop = dispatcher.must_stop();
     let stop = shutdown.child_token();
-    let finishing = finish_deliveries(Arc::clone(&dispatcher), log.clone());
+    let recorded = recording.as_ref().map(|recording| recording.flush(STORE_GRACE));
+    let finishing = finish(Arc::clone(&dispatcher), recorded, log.clone());
     let streaming = stream(session, &mut intake, &settled, &stop, finishing, log);
     tokio::pin!(streaming);
     let (streamed, why) = tokio::select! {
@@ -171,9 +192,45 @@ async fn stream_changes(
         }
     };
     sweeping.abort();
+    if let Some(recording) = recording {
+        recording.end().await;
+    }
     let confirmed = streamed?;
     info!(log, "stopped"; "confirmed" => %confirmed);
     why.map_or(Ok(()), |why| Err(RunError::Strict(why)))
+}
+
+/// Has metadata filled in, if it is to be. If not, nothing may be known of what is confirmed now when it is again.
+async fn start_injector(
+    config: &Config,
+    databases: &Databases,
+    start: Lsn,
+    log: &Logger,
+) -> Result<Option<(StartingInjector, Recording)>, InjectorError> {
+    let Some(pool) = databases.schema_log.clone() else {
+        store::schema_log::forget(&databases.catalog, &config.slot).await?;
+        return Ok(None);
+    };
+    let slot = config.slot.clone();
+    let (starting, recording) = Injector::start(pool, slot, start, config.schema_log_retention, log.clone());
+    Ok(Some((Box::pin(starting), recording)))
+}
+
+/// Has everything end that is under way. Begins when it is first polled.
+async fn finish(dispatcher: Arc<Dispatcher>, recorded: Option<impl Future<Output = bool>>, log: Logger) {
+    let recorded = async {
+        match recorded {
+            Some(recorded) => recorded.await,
+            None => true,
+        }
+    };
+    let ((), is_recorded) = tokio::join!(finish_deliveries(dispatcher, log.clone()), recorded);
+    if !is_recorded {
+        warn!(
+            log,
+            "not all that is applied of the schema log could be written down; it is read again after the next start"
+        );
+    }
 }
 
 /// Has the dispatcher finish what is in flight, and the store take what waits for it. Begins when it is first polled.
@@ -202,11 +259,16 @@ async fn finish_deliveries(dispatcher: Arc<Dispatcher>, log: Logger) {
     }
 }
 
-async fn end(serving: tokio::task::JoinHandle<()>, refreshing: RefreshTasks, pools: [PgPool; 2]) {
+async fn end(serving: tokio::task::JoinHandle<()>, refreshing: RefreshTasks, databases: Databases) {
     // Its only way to fail is a panic, which was printed when it happened.
     let _ = serving.await;
     refreshing.join().await;
-    for pool in pools {
+    let Databases {
+        store,
+        catalog,
+        schema_log,
+    } = databases;
+    for pool in [Some(store), Some(catalog), schema_log].into_iter().flatten() {
         pool.close().await;
     }
 }

@@ -37,16 +37,16 @@ impl Config {
                 if problems.is_empty() =>
             {
                 Ok(Self {
-                slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
-                store: store.unwrap_or_else(|| source.clone()),
-                source,
-                cache,
-                server,
-                notifier,
-                injector,
-                schema_log_retention,
-                warnings,
-            })
+                    slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
+                    store: store.unwrap_or_else(|| source.clone()),
+                    source,
+                    cache,
+                    server,
+                    notifier,
+                    injector,
+                    schema_log_retention,
+                    warnings,
+                })
             }
             _ => Err(ConfigError { problems }),
         }

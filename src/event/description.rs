@@ -74,9 +74,7 @@ impl Description {
         }
     }
 
-    /// Whether the table itself is known.
-    #[must_use]
-    pub fn is_described(&self) -> bool {
+    pub(super) fn is_described(&self) -> bool {
         self.described
     }
 
@@ -154,6 +152,12 @@ impl<'a> Injection<'a> {
         };
         Self { description, omitted }
     }
+
+    /// Whether the table itself is known.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.description.described
+    }
 }
 
 fn omitted<'a>(
@@ -180,7 +184,10 @@ fn omitted<'a>(
             }
         }
     }
-    skipped.into_iter().map(|at| Omitted { at, old: old[at] }).collect()
+    skipped
+        .into_iter()
+        .map(|at| Omitted { at, old: old[at] })
+        .collect()
 }
 
 fn json(text: &str) -> String {

@@ -198,6 +198,7 @@ mod tests {
     use pgstream_proto::wal2json::Parser;
 
     use super::*;
+    use crate::event::KnownTable;
 
     fn payload(json: &str) -> String {
         let mut parser = Parser::new();
@@ -244,5 +245,162 @@ mod tests {
             truncate.contains(r#""columns":null,"identity":null"#),
             "{truncate}"
         );
+    }
+
+    /// A table `t` with these columns, whose ids are `t-1`, `t-2` and so on.
+    fn description(columns: &[&str]) -> Description {
+        let columns = columns.iter().enumerate();
+        let table = KnownTable {
+            id: "t".to_owned(),
+            id_columns: Some(vec!["t-1".to_owned(), "t-3".to_owned()]),
+            columns: columns
+                .map(|(index, name)| KnownColumn::new((*name).to_owned(), &format!("t-{}", index + 1)))
+                .collect(),
+        };
+        Description::new(Some("s"), Some(&table))
+    }
+
+    /// What is written of a change of such a table from its columns on, and whether all of it is known.
+    fn injected(action: char, members: &str, description: &Description) -> (String, bool) {
+        let json =
+            format!(r#"{{"action":"{action}","lsn":"0/1","schema":"s","table":"t",{members},"pk":[]}}"#);
+        let mut parser = Parser::new();
+        let record = parser.parse(json.as_bytes()).unwrap();
+        let injection = Injection::new(description, &record);
+        let bound = encoded_len_bound(&record, json.len(), Some(&injection));
+        let encoded = encode(&record, Lsn::new(1), bound, Some(&injection));
+        assert!(
+            encoded.payload.len() <= bound,
+            "{} for {bound}",
+            encoded.payload.len()
+        );
+        let payload = String::from_utf8(encoded.payload).unwrap();
+        serde_json::from_str::<serde_json::Value>(&payload).unwrap();
+        let (_, rest) = payload.split_once(r#""table":"t",""#).unwrap();
+        (rest.to_owned(), !encoded.has_unknown_columns)
+    }
+
+    fn list(name: &str, columns: &[(&str, &str)]) -> String {
+        let columns: Vec<String> = columns
+            .iter()
+            .map(|(name, value)| format!(r#"{{"name":"{name}","type":"x","value":{value}}}"#))
+            .collect();
+        format!(r#""{name}":[{}]"#, columns.join(","))
+    }
+
+    /// What is expected from the columns on: ids, names and values.
+    fn expected(columns: &[(&str, &str, &str)], identity: &[(&str, &str, &str)], unchanged: &str) -> String {
+        let list = |columns: &[(&str, &str, &str)]| {
+            let columns: Vec<String> = columns
+                .iter()
+                .map(|(id, name, value)| {
+                    format!(r#"{{"id":"{id}","name":"{name}","type":"x","value":{value}}}"#)
+                })
+                .collect();
+            format!("[{}]", columns.join(","))
+        };
+        format!(
+            r#"columns":{},"identity":{},"metadata":{{"schema_id":"s","table_pgstream_id":"t","id_col_pgstream_id":["t-1","t-3"],"version_col_pgstream_id":""{unchanged}}}}}}}"#,
+            list(columns),
+            list(identity),
+        )
+    }
+
+    #[test]
+    fn what_is_known_of_a_table_is_filled_in() {
+        let description = description(&["a", "b", "c"]);
+        let members = format!(
+            "{},{}",
+            list("columns", &[("a", "1"), ("b", "2"), ("c", "3")]),
+            list("identity", &[("a", "1"), ("c", "4")])
+        );
+        let columns = [("t-1", "a", "1"), ("t-2", "b", "2"), ("t-3", "c", "3")];
+        let identity = [("t-1", "a", "1"), ("t-3", "c", "4")];
+        assert_eq!(
+            injected('U', &members, &description),
+            (expected(&columns, &identity, ""), true)
+        );
+    }
+
+    #[test]
+    fn columns_are_found_in_whatever_order_and_unknown_ones_have_no_id() {
+        let description = description(&["a", "b", "c"]);
+        let members = format!(
+            "{},{}",
+            list("columns", &[("new", "0"), ("c", "3"), ("a", "1"), ("b", "2")]),
+            list("identity", &[("c", "4"), ("b", "5"), ("x", "6")])
+        );
+        let columns = [
+            ("", "new", "0"),
+            ("t-3", "c", "3"),
+            ("t-1", "a", "1"),
+            ("t-2", "b", "2"),
+        ];
+        let identity = [("t-3", "c", "4"), ("t-2", "b", "5"), ("", "x", "6")];
+        assert_eq!(
+            injected('U', &members, &description),
+            (expected(&columns, &identity, ""), false)
+        );
+    }
+
+    #[test]
+    fn what_an_update_did_not_touch_is_taken_from_the_old_row_or_named() {
+        let description = description(&["a", r#"b"q"#, "c", "d", "e"]);
+        let new = list("columns", &[("a", "1"), ("c", "3")]);
+        let old = |columns: &[(&str, &str)]| format!("{new},{}", list("identity", columns));
+        let written = |more: &[(&'static str, &'static str, &'static str)]| {
+            let mut columns = vec![("t-1", "a", "1"), ("t-3", "c", "3")];
+            columns.extend(more);
+            columns.sort();
+            columns
+        };
+        let full = [("a", "1"), (r#"b\"q"#, "2"), ("c", "0"), ("d", "4"), ("e", "5")];
+        let identity = [
+            ("t-1", "a", "1"),
+            ("t-2", r#"b\"q"#, "2"),
+            ("t-3", "c", "0"),
+            ("t-4", "d", "4"),
+            ("t-5", "e", "5"),
+        ];
+        let more = [("t-2", r#"b\"q"#, "2"), ("t-4", "d", "4"), ("t-5", "e", "5")];
+        assert_eq!(
+            injected('U', &old(&full), &description).0,
+            expected(&written(&more), &identity, "")
+        );
+        let key_only = expected(
+            &written(&[("t-5", "e", "5")]),
+            &[("t-5", "e", "5")],
+            r#","unchanged_columns":["b\"q","d"]"#,
+        );
+        assert_eq!(injected('U', &old(&[("e", "5")]), &description).0, key_only);
+        let none = expected(&written(&[]), &[], r#","unchanged_columns":["b\"q","d","e"]"#);
+        assert_eq!(injected('U', &old(&[]), &description).0, none);
+    }
+
+    #[test]
+    fn only_an_update_leaves_out_what_it_did_not_touch() {
+        let description = description(&["a", "b"]);
+        let (insert, _) = injected('I', &list("columns", &[("a", "1")]), &description);
+        let columns = r#"columns":[{"id":"t-1","name":"a","type":"x","value":1}],"identity":null"#;
+        assert!(insert.starts_with(columns), "{insert}");
+        let (delete, _) = injected('D', &list("identity", &[("a", "1")]), &description);
+        assert!(
+            !insert.contains("unchanged") && !delete.contains("unchanged"),
+            "{delete}"
+        );
+    }
+
+    #[test]
+    fn of_an_unknown_table_the_schema_may_be_known() {
+        let schema = Description::new(Some("s"), None);
+        let (written, is_known) = injected('I', &list("columns", &[("a", "1")]), &schema);
+        assert!(written.ends_with(r#""metadata":{"schema_id":"s","table_pgstream_id":"","id_col_pgstream_id":null,"version_col_pgstream_id":""}}}"#), "{written}");
+        assert!(is_known, "it is not the column that is missing");
+        let (written, _) = injected(
+            'I',
+            &list("columns", &[("a", "1")]),
+            &Description::new(None, None),
+        );
+        assert!(written.ends_with(&format!("{METADATA}}}}}")), "{written}");
     }
 }

@@ -3,6 +3,8 @@
 use pgstream_proto::Lsn;
 use pgstream_proto::wal2json::ParseError;
 
+use crate::schema_log::Ended;
+use crate::store::StoreError;
 use crate::subscription::cache::CacheError;
 
 /// The pipeline cannot go on. Nothing at or beyond the record in question is confirmed.
@@ -41,6 +43,12 @@ pub enum PipelineError {
     /// There will be no more subscriptions.
     #[error(transparent)]
     Subscriptions(#[from] CacheError),
+    /// What was known when the stream last stopped cannot be read.
+    #[error("cannot begin to fill in metadata")]
+    SchemaLog(#[source] StoreError),
+    /// What is applied of the schema log cannot be kept.
+    #[error(transparent)]
+    Injector(#[from] Ended),
 }
 
 /// How to go on without a transaction that cannot be read. Its end is the one position that loses this transaction and

@@ -12,16 +12,18 @@ use slog::Logger;
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
 use super::catalog::partition_root;
+use super::parked::{Burial, Parked, Taken, Wait};
 use super::relations::{Kind, Relation, Relations};
 use super::routes::{Receivers, Routes};
 use super::{OWN_SCHEMA, PipelineError};
 use crate::delivery::Dispatcher;
-use crate::event::{self, Event, Occurrences, Origin, Position, Source};
+use crate::event::{self, Event, Injection, Occurrences, Origin, Position, Source};
 use crate::progress::{Budget, Ledger, Transaction};
 use crate::replication::Intake;
-use crate::store::PgPool;
+use crate::schema_log::Injector;
 use crate::store::catalog::PartitionRoot;
-use crate::subscription::cache::{CacheMode, Subscriptions, Ticket};
+use crate::store::{PgPool, StoreError};
+use crate::subscription::cache::{CacheMode, Subscriptions};
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
 
@@ -36,6 +38,9 @@ const RAW: u64 = 0;
 /// The problem of a change that belongs to no transaction.
 const OUTSIDE: &str = "a change outside of a transaction";
 
+/// An injector that is still to find out what was known when the stream last stopped.
+pub type StartingInjector = Pin<Box<dyn Future<Output = Result<Injector, StoreError>> + Send>>;
+
 /// What the intake is made of.
 pub struct Parts {
     /// Where the changes come from.
@@ -44,6 +49,8 @@ pub struct Parts {
     pub catalog: PgPool,
     /// What is subscribed to.
     pub subscriptions: Subscriptions,
+    /// What fills in the metadata, if it is to be filled in.
+    pub injector: Option<StartingInjector>,
     /// What is settled.
     pub ledger: Ledger,
     /// What may be in flight.
@@ -78,6 +85,8 @@ pub struct StreamIntake {
     batch: Batch,
     open: Option<OpenTransaction>,
     parked: Option<Parked>,
+    starting_injector: Option<StartingInjector>,
+    injector: Option<Injector>,
     /// The taking up of the backlog, which everything that is delivered has to be behind.
     recovering: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -92,36 +101,6 @@ struct OpenTransaction {
     set: Option<Arc<SubscriptionSet>>,
 }
 
-/// A record that has to wait.
-struct Parked {
-    record: XLogData,
-    wait: Wait,
-}
-
-/// A question to the source's catalogs that is under way.
-type RootLookUp = Pin<Box<dyn Future<Output = PartitionRoot> + Send>>;
-
-/// The writing of a dead letter that is under way.
-type Burial = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// What a record waits for.
-enum Wait {
-    /// Room in the budget.
-    Room(u64),
-    /// A fresh set of subscriptions.
-    Subscriptions(Ticket),
-    /// The partition root of its table.
-    Root(RootLookUp),
-    /// Its own writing to the dead letters: it cannot be read.
-    Burial(Burial),
-}
-
-/// What became of a record.
-enum Taken {
-    Done,
-    Wait(Wait),
-}
-
 impl StreamIntake {
     /// An intake that begins between transactions.
     #[must_use]
@@ -130,6 +109,7 @@ impl StreamIntake {
             source,
             catalog,
             subscriptions,
+            injector,
             ledger,
             budget,
             dispatcher,
@@ -156,6 +136,8 @@ impl StreamIntake {
             batch: Batch::default(),
             open: None,
             parked: None,
+            starting_injector: injector,
+            injector: None,
         }
     }
 
@@ -240,6 +222,9 @@ impl StreamIntake {
         });
         self.occurrences.reset();
         self.raw.reset();
+        if let Some(injector) = &mut self.injector {
+            injector.begin();
+        }
         Ok(())
     }
 
@@ -285,13 +270,18 @@ impl StreamIntake {
             .open
             .as_ref()
             .ok_or_else(|| out_of_place(wal_start, OUTSIDE))?;
-        let relation = match self.relations.get(schema, table) {
+        let injector = self.injector.as_ref();
+        let relation = match self.relations.get(schema, table, injector) {
             Some(known) => Arc::clone(known),
-            None if schema.is(OWN_SCHEMA) => self.relations.insert(schema, table, PartitionRoot::Itself),
+            None if schema.is(OWN_SCHEMA) => {
+                self.relations
+                    .insert(schema, table, PartitionRoot::Itself, injector)
+            }
             None => return Ok(self.look_up_root(schema, table)),
         };
         match (relation.kind, event) {
             (Kind::User, _) | (Kind::SchemaLog, EventType::Insert) => {}
+            (Kind::SchemaLogTables, EventType::Insert) => return self.touched(wal_start, payload),
             _ => return Ok(Taken::Done),
         }
         let Some(set) = &open.set else {
@@ -314,6 +304,15 @@ impl StreamIntake {
         Taken::Wait(Wait::Root(Box::pin(root)))
     }
 
+    /// A row that says what an entry of the schema log touches, which comes after it.
+    fn touched(&mut self, wal_start: Lsn, payload: &Bytes) -> Result<Taken, PipelineError> {
+        let unparsable = self.unparsable(wal_start);
+        if let Some(injector) = &mut self.injector {
+            injector.note(&self.parser.parse(payload).map_err(unparsable)?);
+        }
+        Ok(Taken::Done)
+    }
+
     /// A change that somebody receives, or an entry of the schema log.
     fn matched(
         &mut self,
@@ -325,21 +324,43 @@ impl StreamIntake {
     ) -> Result<Taken, PipelineError> {
         let unparsable = self.unparsable(wal_start);
         let record = self.parser.parse(payload).map_err(unparsable)?;
-        let bound = event::encoded_len_bound(&record, payload.len(), None);
+        let is_entry = relation.kind == Kind::SchemaLog;
+        if is_entry
+            && self
+                .injector
+                .as_ref()
+                .is_some_and(|injector| !injector.has_room())
+        {
+            return Ok(Taken::Wait(Wait::Injector));
+        }
+        let injection = relation.description.as_deref();
+        let injection = injection.map(|description| Injection::new(description, &record));
+        let bound = event::encoded_len_bound(&record, payload.len(), injection.as_ref());
         let charge = (bound + EVENT_OVERHEAD + receivers.len() * DELIVERY_OVERHEAD) as u64;
         let Some(share) = self.budget.try_take(charge) else {
             return Ok(Taken::Wait(Wait::Room(charge)));
         };
         // From here on the record goes through: only now may it count.
         let occurrence = self.occurrences.next(lsn, relation.hash);
-        if relation.kind == Kind::SchemaLog
-            && let Some(changed) = changed_schema(&record)
-        {
-            self.relations.doubt_schema(&changed);
-        }
         let Some(open) = &mut self.open else {
             return Err(out_of_place(wal_start, OUTSIDE));
         };
+        if is_entry {
+            if let Some(changed) = changed_schema(&record) {
+                self.relations.doubt_schema(&changed);
+            }
+            if let Some(injector) = &mut self.injector {
+                let token = self.ledger.token(&mut open.settling);
+                injector.apply(&record, open.commit_lsn, token)?;
+            }
+        }
+        let encoded = event::encode(&record, lsn, bound, injection.as_ref());
+        if let Some(injector) = &mut self.injector
+            && let Some(injection) = &injection
+            && (encoded.has_unknown_columns || !injection.is_described())
+        {
+            injector.incomplete(&relation.name, relation.hash);
+        }
         let event = Arc::new(Event {
             id: self
                 .source
@@ -355,7 +376,7 @@ impl StreamIntake {
             origin: Origin::Stream,
             replay_run: 0,
             place: event::place(&record, relation.key),
-            payload: event::encode(&record, lsn, bound, None).payload,
+            payload: encoded.payload,
             share,
         });
         for outbox in receivers.iter() {
@@ -374,9 +395,19 @@ impl Intake for StreamIntake {
             recovering.await;
             self.recovering = None;
         }
+        if let Some(starting) = &mut self.starting_injector {
+            let started = starting.await;
+            self.starting_injector = None;
+            self.injector = Some(started.map_err(PipelineError::SchemaLog)?);
+        }
         while let Some(parked) = &mut self.parked {
             match &mut parked.wait {
                 Wait::Room(bytes) => self.budget.room_for(*bytes).await,
+                Wait::Injector => {
+                    if let Some(injector) = &self.injector {
+                        injector.room().await?;
+                    }
+                }
                 Wait::Subscriptions(ticket) => {
                     let set = self.subscriptions.fresh(*ticket).await?;
                     if let Some(open) = &mut self.open {
@@ -392,7 +423,7 @@ impl Intake for StreamIntake {
                         ..
                     }) = header
                     {
-                        self.relations.insert(schema, table, root);
+                        self.relations.insert(schema, table, root, self.injector.as_ref());
                     }
                 }
                 Wait::Burial(burial) => {
@@ -409,7 +440,7 @@ impl Intake for StreamIntake {
     }
 
     fn is_ready(&self) -> bool {
-        self.parked.is_none() && self.recovering.is_none()
+        self.parked.is_none() && self.recovering.is_none() && self.starting_injector.is_none()
     }
 
     fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {
@@ -430,6 +461,9 @@ impl Intake for StreamIntake {
         self.flush();
         self.parked = None;
         self.open = None;
+        if let Some(injector) = &self.injector {
+            injector.finish();
+        }
     }
 
     fn confirmed(&mut self) -> Lsn {

@@ -6,9 +6,11 @@
 //! header -> own table?  -> relation (its partition root) -> receivers of (set, relation, action)
 //!        -> none: counted and gone, its columns never looked at
 //!        -> some: parse -> share of the budget -> id, place, payload -> one event, one delivery a receiver -> batch
+//!
+//! header -> schema_log, schema_log_tables: parse -> injector -> what relations are described by from here on
 //! ```
 //!
-//! A record that has to wait, for the budget, a fresh subscription set or a catalog look-up, is parked: the intake is
+//! A record that has to wait, for the budget, the injector, a fresh subscription set or a catalog look-up, is parked: the intake is
 //! not ready until it has gone through, and nothing after it is read meanwhile. Stands between `replication` and
 //! `delivery`, which do not know each other.
 
@@ -17,22 +19,26 @@ mod burial;
 mod catalog;
 mod error;
 mod intake;
+mod parked;
 mod relations;
 mod routes;
 mod sweep;
 
 pub use error::PipelineError;
-pub use intake::{Parts, StreamIntake};
+pub use intake::{Parts, StartingInjector, StreamIntake};
 pub use sweep::sweep;
 
 /// The schema of our own tables, of which only the schema log's entries are delivered.
 const OWN_SCHEMA: &str = "pgstream";
 /// The table of the schema log, in [`OWN_SCHEMA`].
 const SCHEMA_LOG: &str = "schema_log";
+/// The table of what its entries touch, in [`OWN_SCHEMA`]: in the stream for the injector, never delivered.
+const SCHEMA_LOG_TABLES: &str = "schema_log_tables";
 /// Our own tables that the plugin leaves out of the stream, in [`OWN_SCHEMA`]. What it cannot leave out is filtered
 /// here as well.
 const FILTERED_TABLES: &[&str] = &[
     "table_ids",
+    "schema_log_applied",
     "webhook_subscriptions",
     "webhook_endpoints",
     "webhook_endpoint_health",

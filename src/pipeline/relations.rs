@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use pgstream_proto::wal2json::JsonStr;
 
-use super::{OWN_SCHEMA, SCHEMA_LOG};
-use crate::event::{TableKey, TableName, table_hash};
+use super::{OWN_SCHEMA, SCHEMA_LOG, SCHEMA_LOG_TABLES};
+use crate::event::{Description, TableKey, TableName, table_hash};
+use crate::schema_log::Injector;
 use crate::store::catalog::PartitionRoot;
 
 /// How many tables are remembered. Beyond that all are forgotten and looked up anew at their next sight.
 const MAX_RELATIONS: usize = 20_000;
 
 /// A table, as far as the pipeline is concerned.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Relation {
     /// Its own number, never given to another one.
     pub(super) number: u64,
@@ -23,6 +24,10 @@ pub(super) struct Relation {
     /// Whose rows its rows are ordered among.
     pub(super) key: TableKey,
     pub(super) kind: Kind,
+    /// What its metadata is filled in from. None without the injector, and for our own tables.
+    pub(super) description: Option<Arc<Description>>,
+    /// The injector's generation that this description is of.
+    described_at: u64,
 }
 
 /// Whose table it is.
@@ -32,6 +37,8 @@ pub(super) enum Kind {
     User,
     /// The schema log: its INSERTs are delivered.
     SchemaLog,
+    /// What the entries of the schema log touch: read, never delivered.
+    SchemaLogTables,
     /// Another one of ours: never delivered.
     Own,
 }
@@ -41,6 +48,18 @@ pub(super) enum Kind {
 struct Known {
     relation: Arc<Relation>,
     stale: bool,
+}
+
+impl Relation {
+    /// The same table, as the injector describes it.
+    fn described_by(mut self, injector: Option<&Injector>) -> Self {
+        if let Some(injector) = injector {
+            self.described_at = injector.generation();
+            let TableName { schema, table, .. } = &*self.name;
+            self.description = (self.kind == Kind::User).then(|| injector.describe(schema, table));
+        }
+        self
+    }
 }
 
 /// The tables seen so far, by their names as wal2json prints them.
@@ -53,14 +72,25 @@ pub(super) struct Relations {
 }
 
 impl Relations {
-    /// The table of these names, if it was seen before.
-    pub(super) fn get(&mut self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Option<&Arc<Relation>> {
+    /// The table of these names, if it was seen before, as the injector describes it now.
+    pub(super) fn get(
+        &mut self,
+        schema: JsonStr<'_>,
+        table: JsonStr<'_>,
+        injector: Option<&Injector>,
+    ) -> Option<&Arc<Relation>> {
         self.name.clear();
         self.name.push_str(schema.raw());
         // Both are quoted, so where one ends and the other begins is clear.
         self.name.push_str(table.raw());
-        let known = self.by_name.get(&self.name).filter(|known| !known.stale);
-        known.map(|known| &known.relation)
+        let known = self.by_name.get_mut(&self.name).filter(|known| !known.stale)?;
+        if let Some(injector) = injector
+            && known.relation.described_at != injector.generation()
+        {
+            let relation = Relation::clone(&known.relation).described_by(Some(injector));
+            known.relation = Arc::new(relation);
+        }
+        Some(&known.relation)
     }
 
     /// Remembers a table, which belongs to `root`.
@@ -73,6 +103,7 @@ impl Relations {
         schema: JsonStr<'_>,
         table: JsonStr<'_>,
         root: PartitionRoot,
+        injector: Option<&Injector>,
     ) -> Arc<Relation> {
         if self.by_name.len() >= MAX_RELATIONS {
             self.by_name.clear();
@@ -94,6 +125,7 @@ impl Relations {
             .map_or(hash, |(schema, table)| table_hash(schema, table));
         let kind = match (schema.as_str(), table.as_str()) {
             (OWN_SCHEMA, SCHEMA_LOG) => Kind::SchemaLog,
+            (OWN_SCHEMA, SCHEMA_LOG_TABLES) => Kind::SchemaLogTables,
             (OWN_SCHEMA, _) => Kind::Own,
             _ => Kind::User,
         };
@@ -105,8 +137,10 @@ impl Relations {
             hash,
             key: TableKey(root_hash),
             kind,
+            description: None,
+            described_at: 0,
         };
-        let relation = Arc::new(relation);
+        let relation = Arc::new(relation.described_by(injector));
         let known = Known {
             relation: Arc::clone(&relation),
             stale: false,
@@ -149,8 +183,8 @@ mod tests {
             table: table.to_owned(),
         });
         with_names(schema, table, |schema, table| {
-            relations.insert(schema, table, root);
-            Arc::clone(relations.get(schema, table).unwrap())
+            relations.insert(schema, table, root, None);
+            Arc::clone(relations.get(schema, table, None).unwrap())
         })
     }
 
@@ -161,7 +195,7 @@ mod tests {
         assert_eq!(relation.name.table, r#"a "b""#);
         assert_eq!(relation.hash, table_hash("public", r#"a "b""#));
         assert!(with_names("publica", r#" \"b\""#, |schema, table| relations
-            .get(schema, table)
+            .get(schema, table, None)
             .is_none()));
     }
 
@@ -182,10 +216,10 @@ mod tests {
         let kept = insert(&mut relations, "other", "t", None);
         relations.doubt_schema("s");
         assert!(with_names("s", "t", |schema, table| relations
-            .get(schema, table)
+            .get(schema, table, None)
             .is_none()));
         assert!(with_names("other", "t", |schema, table| relations
-            .get(schema, table)
+            .get(schema, table, None)
             .is_some()));
         let after = insert(&mut relations, "s", "t", None);
         assert!(before.number != after.number && kept.number != after.number);
@@ -197,12 +231,15 @@ mod tests {
         let before = insert(&mut relations, "s", "leaf", Some(("s", "root")));
         relations.doubt_schema("s");
         with_names("s", "leaf", |schema, table| {
-            let after = relations.insert(schema, table, PartitionRoot::Missing);
+            let after = relations.insert(schema, table, PartitionRoot::Missing, None);
             assert_eq!((&after.name.root, after.key), (&before.name.root, before.key));
         });
         with_names("s", "never_seen", |schema, table| {
             assert_eq!(
-                relations.insert(schema, table, PartitionRoot::Missing).name.root,
+                relations
+                    .insert(schema, table, PartitionRoot::Missing, None)
+                    .name
+                    .root,
                 None
             );
         });
@@ -213,6 +250,7 @@ mod tests {
         let mut relations = Relations::default();
         let mut kind = |schema, table| insert(&mut relations, schema, table, None).kind;
         assert_eq!(kind("pgstream", "schema_log"), Kind::SchemaLog);
+        assert_eq!(kind("pgstream", "schema_log_tables"), Kind::SchemaLogTables);
         assert_eq!(kind("pgstream", "webhook_subscriptions"), Kind::Own);
         assert_eq!(kind("public", "schema_log"), Kind::User);
     }

@@ -46,7 +46,10 @@ impl Injector {
         start: Lsn,
         retention: Option<Duration>,
         log: Logger,
-    ) -> (impl Future<Output = Result<Self, StoreError>> + Send + use<>, Recording) {
+    ) -> (
+        impl Future<Output = Result<Self, StoreError>> + Send + use<>,
+        Recording,
+    ) {
         let (recorder, recording) = recorder::start(pool.clone(), slot.clone(), retention, log.clone());
         let loading = async move {
             let mut known = KnownTables::default();
@@ -100,7 +103,9 @@ impl Injector {
         let (Some(entry), Some(table_id)) = (entry, text(columns, "table_id")) else {
             return;
         };
-        let dropped = columns.get("dropped").is_some_and(|column| column.value == "true");
+        let dropped = columns
+            .get("dropped")
+            .is_some_and(|column| column.value == "true");
         let touched = self.touched.entry(entry).or_default();
         touched.push(Touched { table_id, dropped });
     }
@@ -125,9 +130,9 @@ impl Injector {
     /// # Errors
     /// [`Ended`] when it cannot be written down; then the stream must not go on.
     pub fn apply(&mut self, record: &Record<'_>, commit_lsn: Lsn, token: SettleToken) -> Result<(), Ended> {
-        let names = record.columns.and_then(|columns| {
-            Some((columns, text(columns, "id")?, text(columns, "schema_name")?))
-        });
+        let names = record
+            .columns
+            .and_then(|columns| Some((columns, text(columns, "id")?, text(columns, "schema_name")?)));
         let Some((columns, id, schema)) = names else {
             self.unreadable(None, "it has no id or no schema_name");
             token.settle();

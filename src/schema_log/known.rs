@@ -92,7 +92,11 @@ impl KnownTables {
         let touched: HashSet<&str> = if entry.touched.is_empty() {
             tables.iter().map(|table| table.id.as_str()).collect()
         } else {
-            entry.touched.iter().map(|touched| touched.table_id.as_str()).collect()
+            entry
+                .touched
+                .iter()
+                .map(|touched| touched.table_id.as_str())
+                .collect()
         };
         // All of them first: two of them may have exchanged their names.
         touched.iter().for_each(|id| self.forget(id));

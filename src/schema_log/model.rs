@@ -98,7 +98,10 @@ impl Table {
         if !key.is_empty() {
             return Some(key);
         }
-        let unique = self.columns.iter().filter(|column| column.unique && !column.nullable);
+        let unique = self
+            .columns
+            .iter()
+            .filter(|column| column.unique && !column.nullable);
         unique
             .min_by(|a, b| a.name.cmp(&b.name))
             .map(|column| vec![column.id.clone()])
@@ -117,10 +120,16 @@ mod tests {
         let [table] = &tables[..] else {
             panic!("{tables:?}")
         };
-        assert_eq!((table.name.as_str(), table.id.as_str()), ("test", "cv9al8qhi0j00i9chq8g"));
+        assert_eq!(
+            (table.name.as_str(), table.id.as_str()),
+            ("test", "cv9al8qhi0j00i9chq8g")
+        );
         let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(columns, ["id", "name"]);
-        assert_eq!(table.id_columns(), Some(vec!["cv9al8qhi0j00i9chq8g-1".to_owned()]));
+        assert_eq!(
+            table.id_columns(),
+            Some(vec!["cv9al8qhi0j00i9chq8g-1".to_owned()])
+        );
     }
 
     #[test]
@@ -130,7 +139,13 @@ mod tests {
         }
         let bare = r#"{"tables":[{"name":"t","pgstream_id":"1","columns":null}]}"#;
         assert_eq!(read_tables(bare).unwrap()[0].columns, []);
-        for json in ["", "7", "null", r#"{"tables":[{}]}"#, r#"{"tables":[{"name":"t"}]}"#] {
+        for json in [
+            "",
+            "7",
+            "null",
+            r#"{"tables":[{}]}"#,
+            r#"{"tables":[{"name":"t"}]}"#,
+        ] {
             assert!(read_tables(json).is_err(), "{json}");
         }
     }

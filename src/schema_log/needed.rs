@@ -98,7 +98,10 @@ impl Needed {
         let mut superseded = Vec::new();
         while let Some(number) = self.free.pop() {
             // It may have got another reason since.
-            let is_free = self.entries.get(&number).is_some_and(|reasons| reasons.count == 0);
+            let is_free = self
+                .entries
+                .get(&number)
+                .is_some_and(|reasons| reasons.count == 0);
             if is_free && let Some(reasons) = self.entries.remove(&number) {
                 superseded.push(reasons.id);
             }
@@ -114,8 +117,7 @@ impl Needed {
         let entries = &self.entries;
         let mut told = Vec::new();
         self.tables.retain(|_, known| {
-            let is_needed =
-                !known.gone || entries.range(known.since..known.decided_by).next().is_some();
+            let is_needed = !known.gone || entries.range(known.since..known.decided_by).next().is_some();
             if !is_needed {
                 told.push(known.decided_by);
             }

@@ -59,7 +59,9 @@ pub struct Recording {
 
 /// The recorder has ended, which it never does by itself.
 #[derive(Debug, thiserror::Error)]
-#[error("what is applied of the schema log cannot be written down any more: see what was logged before, and start again")]
+#[error(
+    "what is applied of the schema log cannot be written down any more: see what was logged before, and start again"
+)]
 pub struct Ended;
 
 /// Starts the recorder of what the reader of `slot` applies. Superfluous entries are kept for `retention`, or for ever.
@@ -120,16 +122,18 @@ impl Recorder {
 }
 
 impl Recording {
-    /// Waits until everything handed in so far is written, at most for `grace`; says whether it is.
-    pub async fn flush(&self, grace: Duration) -> bool {
-        let (done, written) = oneshot::channel();
-        let Some(notes) = self.notes.upgrade() else {
-            return true;
-        };
-        let flushed = async {
-            notes.send(Note::Flush(done)).await.is_ok() && written.await.is_ok()
-        };
-        timeout(grace, flushed).await.unwrap_or(false)
+    /// Waits until everything is written that was handed in before this is first polled, at most for `grace`; says whether
+    /// it is.
+    pub fn flush(&self, grace: Duration) -> impl Future<Output = bool> + Send + use<> {
+        let notes = self.notes.clone();
+        async move {
+            let Some(notes) = notes.upgrade() else {
+                return true;
+            };
+            let (done, written) = oneshot::channel();
+            let flushed = async { notes.send(Note::Flush(done)).await.is_ok() && written.await.is_ok() };
+            timeout(grace, flushed).await.unwrap_or(false)
+        }
     }
 
     /// Ends the task. What is not written holds its transaction back, and comes again after the next start.
@@ -209,7 +213,10 @@ impl Writer {
             sleep(PAUSE).await;
         }
         if failed {
-            info!(self.log, "applied entries of the schema log can be written down again");
+            info!(
+                self.log,
+                "applied entries of the schema log can be written down again"
+            );
         }
         debug!(self.log, "wrote down the applied entries of the schema log"; "entries" => applied.len(),
             "superseded" => superseded.len());
@@ -218,8 +225,7 @@ impl Writer {
     /// Deletes some superfluous entries; returns whether that were all.
     async fn prune(&self) -> bool {
         let Some(age) = self.retention else { return true };
-        let pruned: Result<u64, StoreError> =
-            table::prune(&self.pool, &self.slot, age, PRUNE_ROWS).await;
+        let pruned: Result<u64, StoreError> = table::prune(&self.pool, &self.slot, age, PRUNE_ROWS).await;
         match pruned {
             Ok(0) => true,
             Ok(entries) => {

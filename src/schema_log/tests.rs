@@ -55,10 +55,19 @@ fn a_stale_view_of_another_table_changes_nothing() {
     let mut known = KnownTables::default();
     known.apply(&entry(1, 1, vec![table(1, 1, 1)], &[(1, false)]));
     known.apply(&entry(2, 1, vec![table(2, 2, 1)], &[(2, false)]));
-    assert_eq!(known.describe("1", "1"), described(Some("e2"), Some(&table(1, 1, 1))));
+    assert_eq!(
+        known.describe("1", "1"),
+        described(Some("e2"), Some(&table(1, 1, 1)))
+    );
     known.apply(&entry(3, 1, vec![table(1, 1, 9), table(2, 2, 2)], &[(2, false)]));
-    assert_eq!(known.describe("1", "1"), described(Some("e3"), Some(&table(1, 1, 1))));
-    assert_eq!(known.describe("1", "2"), described(Some("e3"), Some(&table(2, 2, 2))));
+    assert_eq!(
+        known.describe("1", "1"),
+        described(Some("e3"), Some(&table(1, 1, 1)))
+    );
+    assert_eq!(
+        known.describe("1", "2"),
+        described(Some("e3"), Some(&table(2, 2, 2)))
+    );
 }
 
 #[test]
@@ -69,7 +78,10 @@ fn a_touched_table_leaves_its_old_place() {
     assert_eq!(known.describe("1", "1"), described(Some("e2"), None));
     known.apply(&entry(3, 2, vec![table(1, 2, 1)], &[(1, false)]));
     assert_eq!(known.describe("1", "2"), described(Some("e2"), None));
-    assert_eq!(known.describe("2", "2"), described(Some("e3"), Some(&table(1, 2, 1))));
+    assert_eq!(
+        known.describe("2", "2"),
+        described(Some("e3"), Some(&table(1, 2, 1)))
+    );
     known.apply(&entry(4, 2, vec![], &[(1, true)]));
     assert_eq!(known.describe("2", "2"), described(Some("e4"), None));
     assert!(known.is_empty());
@@ -78,10 +90,26 @@ fn a_touched_table_leaves_its_old_place() {
 #[test]
 fn names_may_be_exchanged_within_an_entry() {
     let mut known = KnownTables::default();
-    known.apply(&entry(1, 1, vec![table(1, 1, 1), table(2, 2, 1)], &[(1, false), (2, false)]));
-    known.apply(&entry(2, 1, vec![table(1, 2, 1), table(2, 1, 1)], &[(1, false), (2, false)]));
-    assert_eq!(known.describe("1", "2"), described(Some("e2"), Some(&table(1, 2, 1))));
-    assert_eq!(known.describe("1", "1"), described(Some("e2"), Some(&table(2, 1, 1))));
+    known.apply(&entry(
+        1,
+        1,
+        vec![table(1, 1, 1), table(2, 2, 1)],
+        &[(1, false), (2, false)],
+    ));
+    known.apply(&entry(
+        2,
+        1,
+        vec![table(1, 2, 1), table(2, 1, 1)],
+        &[(1, false), (2, false)],
+    ));
+    assert_eq!(
+        known.describe("1", "2"),
+        described(Some("e2"), Some(&table(1, 2, 1)))
+    );
+    assert_eq!(
+        known.describe("1", "1"),
+        described(Some("e2"), Some(&table(2, 1, 1)))
+    );
 }
 
 #[test]
@@ -89,8 +117,14 @@ fn an_entry_of_an_earlier_release_is_applied_whole() {
     let mut known = KnownTables::default();
     known.apply(&entry(1, 1, vec![table(1, 1, 1), table(2, 2, 1)], &[(1, false)]));
     known.apply(&entry(2, 1, vec![table(1, 1, 2)], &[]));
-    assert_eq!(known.describe("1", "1"), described(Some("e2"), Some(&table(1, 1, 2))));
-    assert_eq!(known.describe("1", "2"), described(Some("e2"), Some(&table(2, 2, 1))));
+    assert_eq!(
+        known.describe("1", "1"),
+        described(Some("e2"), Some(&table(1, 1, 2)))
+    );
+    assert_eq!(
+        known.describe("1", "2"),
+        described(Some("e2"), Some(&table(2, 2, 1)))
+    );
 }
 
 #[test]
@@ -103,7 +137,10 @@ fn what_an_unreadable_entry_touched_is_not_known_any_more() {
     };
     known.apply(&unreadable);
     assert_eq!(known.describe("1", "1"), described(Some("e1"), None));
-    assert_eq!(known.describe("1", "2"), described(Some("e1"), Some(&table(2, 2, 1))));
+    assert_eq!(
+        known.describe("1", "2"),
+        described(Some("e1"), Some(&table(2, 2, 1)))
+    );
 }
 
 #[test]
@@ -152,7 +189,10 @@ impl Model {
             });
             self.tables.push((entry.schema.clone(), table.clone()));
         }
-        for table in tables.iter().filter(|table| !is_touched(table) && !is_dropped(table)) {
+        for table in tables
+            .iter()
+            .filter(|table| !is_touched(table) && !is_dropped(table))
+        {
             let stands = |(schema, known): &(String, Table)| {
                 known.id == table.id || (*schema == entry.schema && known.name == table.name)
             };
@@ -164,7 +204,10 @@ impl Model {
 
     fn describe(&self, schema: &str, name: &str) -> Description {
         let newest = self.newest.iter().find(|(of, _)| of == schema);
-        let found = self.tables.iter().find(|(of, table)| of == schema && table.name == name);
+        let found = self
+            .tables
+            .iter()
+            .find(|(of, table)| of == schema && table.name == name);
         described(newest.map(|(_, id)| id.as_str()), found.map(|(_, table)| table))
     }
 }
@@ -191,16 +234,22 @@ struct Command {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    (0..5_u8, any::<usize>(), 0..2_u8, 0..6_u8, 0..4_usize, any::<bool>()).prop_map(
-        |(what, which, schema, name, behind, full)| Command {
+    (
+        0..5_u8,
+        any::<usize>(),
+        0..2_u8,
+        0..6_u8,
+        0..4_usize,
+        any::<bool>(),
+    )
+        .prop_map(|(what, which, schema, name, behind, full)| Command {
             what,
             which,
             schema,
             name,
             behind,
             full,
-        },
-    )
+        })
 }
 
 /// Tables by id: where each is, and what it looks like.

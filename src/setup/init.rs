@@ -74,6 +74,8 @@ pub async fn init(
     let source_migrations = store::migrate(&source, MigrationSet::Source).await?;
     let store_migrations = store::migrate(&store, MigrationSet::Store).await?;
     if slot_created {
+        // What a reader of an earlier slot of this name has applied says nothing of what this one will bring.
+        store::schema_log::forget(&source, &options.slot).await?;
         create_slot(&source, &options.slot, options.timeout, notice).await?;
     }
     Ok(InitReport {

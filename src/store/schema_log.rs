@@ -87,7 +87,9 @@ fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
         .map(|(table_id, dropped)| Touched { table_id, dropped });
     Ok(Entry {
         id: row.try_get("id")?,
-        schema: row.try_get::<Option<String>, _>("schema_name")?.unwrap_or_default(),
+        schema: row
+            .try_get::<Option<String>, _>("schema_name")?
+            .unwrap_or_default(),
         commit_lsn: lsn
             .parse()
             .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
@@ -101,12 +103,7 @@ fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn record(
-    pool: &PgPool,
-    slot: &str,
-    applied: &[At],
-    superseded: &[At],
-) -> Result<(), StoreError> {
+pub async fn record(pool: &PgPool, slot: &str, applied: &[At], superseded: &[At]) -> Result<(), StoreError> {
     let mut transaction = pool.begin().await.map_err(failed("write to"))?;
     let (ids, lsns) = columns(applied);
     sqlx::query(
