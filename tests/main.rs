@@ -15,6 +15,7 @@ mod ddl;
 mod delivery;
 mod demo;
 mod init;
+mod injector;
 mod isolation;
 mod listen;
 mod operator;

@@ -175,6 +175,7 @@ async fn ids_read_from(
         },
         catalog: pool.clone(),
         subscriptions,
+        injector: None,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
         budget,
         dispatcher: Arc::clone(&dispatcher),
