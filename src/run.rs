@@ -34,6 +34,8 @@ use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscripti
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the store may take to write what waits for it at the end.
 const STORE_GRACE: Duration = Duration::from_secs(5);
+/// The SQLSTATE of what a role may not do.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// The source's epoch as long as its history is unbroken.
 const FIRST_EPOCH: u32 = 1;
 
@@ -208,7 +210,12 @@ async fn start_injector(
     log: &Logger,
 ) -> Result<Option<(StartingInjector, Recording)>, InjectorError> {
     let Some(pool) = databases.schema_log.clone() else {
-        store::schema_log::forget(&databases.catalog, &config.slot).await?;
+        match store::schema_log::forget(&databases.catalog, &config.slot).await {
+            Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => {
+                warn!(log, "cannot delete what was known of the schema log, so metadata may be out of date once the injector is                     switched on again: GRANT SELECT, DELETE ON pgstream.schema_log_applied to this role"; "error" => #&error);
+            }
+            forgotten => forgotten?,
+        }
         return Ok(None);
     };
     let slot = config.slot.clone();

@@ -109,10 +109,10 @@ fn update(world: &mut World, receiver: &Receiver) -> Arc<Request> {
          UPDATE tutorial_test SET name = 'a' WHERE id = 1",
     );
     let last = |requests: &[Arc<Request>]| {
-        let updates = requests[before..].iter().filter(|request| {
+        let mut updates = requests[before..].iter().filter(|request| {
             request.json()["Data"]["columns"][1]["value"] == "a" && request.json()["Data"]["action"] == "U"
         });
-        updates.last().cloned()
+        updates.next_back().cloned()
     };
     receiver.wait_for(|requests| last(requests).is_some(), DEADLINE);
     last(&receiver.requests()).unwrap()
@@ -155,7 +155,7 @@ fn metadata_that_is_not_populated_is_after_the_change_that_the_tutorial_advises(
     let mut program = start(&world);
     assert_is(&update(&mut world, &receiver), UNKNOWN);
     let warning = program.wait_for_log("the warning", |line| {
-        line["table"] == "public.tutorial_test" && line["level"] == "warning"
+        line["table"] == "public.tutorial_test" && line["level"] == "warn"
     });
     assert!(
         warning["msg"].as_str().unwrap().contains("refresh_schema"),
@@ -171,7 +171,7 @@ fn metadata_that_is_not_populated_is_after_the_change_that_the_tutorial_advises(
     assert!(status.success());
     let warnings = log
         .iter()
-        .filter(|line| line["table"] == "public.tutorial_test" && line["level"] == "warning");
+        .filter(|line| line["table"] == "public.tutorial_test" && line["level"] == "warn");
     assert_eq!(warnings.count(), 1, "once a table, for two events");
 }
 
@@ -266,7 +266,7 @@ fn a_change_is_described_as_its_table_was_at_that_time() {
          CREATE TABLE t (x int PRIMARY KEY);
          INSERT INTO t VALUES (3);
          COMMIT;
-         ALTER TABLE t ADD c int, DROP x, ADD PRIMARY KEY (c);
+         ALTER TABLE t ADD c int DEFAULT 3, DROP x, ADD PRIMARY KEY (c);
          INSERT INTO t VALUES (4)",
     );
     let mut came = changes(&receiver, "t", 4);

@@ -178,7 +178,7 @@ fn omitted<'a>(
     let mut identity_walk = Walk::new(known);
     let mut old: Vec<Option<Column<'a>>> = vec![None; if skipped.is_empty() { 0 } else { known.len() }];
     if !skipped.is_empty() {
-        for column in identity.iter().flat_map(|identity| identity.iter()) {
+        for column in identity.iter().flat_map(Columns::iter) {
             if let Some(at) = identity_walk.find(column.name) {
                 old[at] = Some(column);
             }

@@ -3,6 +3,7 @@
 //! One task of its own, so that nothing waits for the database but the confirmation of the transactions in question. What
 //! it has not written yet is bounded: the reader of the stream asks for room first.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use pgstream_proto::Lsn;
@@ -10,7 +11,7 @@ use slog::{Logger, debug, info, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::progress::SettleToken;
 use crate::store::schema_log::{self as table, At};
@@ -53,7 +54,8 @@ pub(super) struct Recorder {
 #[derive(Debug)]
 pub struct Recording {
     notes: mpsc::WeakSender<Note>,
-    stop: CancellationToken,
+    /// Has the task end when it is dropped.
+    stop: DropGuard,
     task: JoinHandle<()>,
 }
 
@@ -85,7 +87,7 @@ pub(super) fn start(
     });
     let recording = Recording {
         notes: notes.downgrade(),
-        stop,
+        stop: stop.drop_guard(),
         task,
     };
     (Recorder { notes }, recording)
@@ -138,7 +140,7 @@ impl Recording {
 
     /// Ends the task. What is not written holds its transaction back, and comes again after the next start.
     pub async fn end(self) {
-        self.stop.cancel();
+        drop(self.stop);
         // Its only way to fail is a panic, which was printed when it happened.
         let _ = self.task.await;
     }
@@ -244,6 +246,6 @@ impl Writer {
 
 /// One statement cannot write one row twice.
 fn last_of_each(entries: Vec<At>) -> Vec<At> {
-    let by_id: std::collections::HashMap<String, Lsn> = entries.into_iter().collect();
+    let by_id: HashMap<String, Lsn> = entries.into_iter().collect();
     by_id.into_iter().collect()
 }
