@@ -151,7 +151,13 @@ async fn a_store_of_its_own_is_migrated_too() {
          WHERE relnamespace = 'pgstream'::regnamespace AND relkind = 'r' ORDER BY relname";
     assert_eq!(
         values::<String>(&mut session, TABLES).await,
-        ["schema_log", "source_migrations", "table_ids"]
+        [
+            "schema_log",
+            "schema_log_applied",
+            "schema_log_tables",
+            "source_migrations",
+            "table_ids"
+        ]
     );
     assert_eq!(
         values::<String>(&mut session_in(&store_url).await, TABLES).await,

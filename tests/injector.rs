@@ -456,6 +456,44 @@ fn written_down_but_not_confirmed_an_entry_does_not_hold_for_what_came_before_it
 }
 
 #[test]
+fn while_nothing_can_be_written_down_reading_pauses_and_feedback_goes_on() {
+    let mut world = World::new(&[("wal_sender_timeout", "2s")]);
+    let receiver = receiver();
+    let program = start(&world);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "t"}));
+    world.sql.run("CREATE TABLE t (a int PRIMARY KEY)");
+    world.sql.wait_until_delivered();
+    let mut other = Sql::open(&world.cluster, "postgres");
+    other.run("BEGIN; LOCK TABLE pgstream.schema_log_applied IN SHARE MODE");
+    // More than may wait to be written down.
+    world.sql.run(
+        "INSERT INTO t VALUES (1);
+         DO $$ BEGIN FOR i IN 1..750 LOOP
+             ALTER TABLE t RENAME a TO b;
+             ALTER TABLE t RENAME b TO a;
+         END LOOP; END $$;
+         INSERT INTO t VALUES (2)",
+    );
+    changes(&receiver, "t", 1);
+    let until: String = world.sql.value("SELECT (now() + interval '5 seconds')::text");
+    world
+        .sql
+        .wait_for(&format!("SELECT reply_time > '{until}' FROM pg_stat_replication"));
+    assert_eq!(of_table(&receiver.requests(), "t").len(), 1, "reading is paused");
+    other.run("ROLLBACK");
+    drop(other);
+    changes(&receiver, "t", 2);
+    world.sql.wait_until_delivered();
+    assert_eq!(
+        world
+            .sql
+            .value::<i64>("SELECT count(*) FROM pgstream.schema_log WHERE NOT acked"),
+        0
+    );
+    assert!(program.terminate().0.success());
+}
+
+#[test]
 fn superfluous_entries_are_deleted_and_nothing_is_forgotten() {
     let (mut world, program, receiver) = injecting();
     world.sql.run(
