@@ -16,6 +16,7 @@ mod delivery;
 mod demo;
 mod init;
 mod injector;
+mod injector_model;
 mod isolation;
 mod listen;
 mod operator;

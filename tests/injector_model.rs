@@ -1,0 +1,174 @@
+//! Suite `injector_model`: whatever several sessions do at once, and however often the program is killed, each event's
+//! metadata is what was true of its table for that change.
+//!
+//! Rows hold the ids of their own columns, and a second slot is read for the order in which everything was committed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pgstream::config::keys;
+use pgstream::demo::cluster::Cluster;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::support::database;
+use crate::support::program::Program;
+use crate::support::receiver::Request;
+use crate::support::world::{DEADLINE, Sql, World, receiver};
+
+/// How many sessions there are.
+const SESSIONS: usize = 3;
+/// How many transactions each of them tries.
+const TRANSACTIONS: usize = 150;
+/// How often the program is killed meanwhile.
+const KILLS: usize = 4;
+
+/// How often it is looked how far they are.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Runs transactions of a few steps. What cannot be done, since another session was faster, is rolled back.
+fn write(cluster: &Cluster, done: &AtomicUsize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut session = database::session_in(&database::url(cluster, "postgres")).await;
+        database::run(&mut session, "SET lock_timeout = '300ms'").await;
+        for _ in 0..TRANSACTIONS {
+            let steps = "SELECT test.step();".repeat(fastrand::usize(1..5));
+            let end = if fastrand::u8(..8) == 0 {
+                "ROLLBACK"
+            } else {
+                "COMMIT"
+            };
+            database::run(&mut session, "BEGIN").await;
+            if session.execute(AssertSqlSafe(steps)).await.is_ok() {
+                database::run(&mut session, end).await;
+            } else {
+                database::run(&mut session, "ROLLBACK").await;
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
+/// The changes of the users' tables in the order of their commits, by LSN, each with the newest entry of its schema.
+fn history(sql: &mut Sql) -> HashMap<String, Option<String>> {
+    let records: Vec<String> = sql.values(
+        "SELECT data FROM pg_logical_slot_get_changes('model', NULL, NULL, 'format-version', '2', 'include-lsn', 'on',
+             'include-transaction', 'off')",
+    );
+    let mut newest: HashMap<String, String> = HashMap::new();
+    let mut expected = HashMap::new();
+    for record in records {
+        let record: Value = serde_json::from_str(&record).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let schema = text(&record["schema"]);
+        if schema == "pgstream" && record["table"] == "schema_log" && record["action"] == "I" {
+            let column = |index: usize| text(&record["columns"][index]["value"]);
+            newest.insert(column(2), column(0));
+        } else if schema.starts_with('s') {
+            expected.insert(text(&record["lsn"]), newest.get(&schema).cloned());
+        }
+    }
+    expected
+}
+
+/// Compares the metadata of an event with what its row says.
+fn assert_is_true(change: &Value, expected: &HashMap<String, Option<String>>) {
+    let metadata = &change["metadata"];
+    let table = metadata["table_pgstream_id"].as_str().unwrap();
+    assert!(!table.is_empty(), "an unknown table: {change}");
+    for list in ["columns", "identity"] {
+        for column in change[list].as_array().into_iter().flatten() {
+            let id = column["id"].as_str().unwrap();
+            assert!(
+                id.starts_with(table) && id.len() > table.len(),
+                "{column} of {change}"
+            );
+            if column["type"] == "text" && !column["value"].is_null() {
+                assert_eq!(column["id"], column["value"], "{change}");
+            }
+        }
+    }
+    let columns = change["columns"].as_array().into_iter().flatten();
+    for truth in columns.filter(|column| column["name"] == "truth") {
+        let key: Value = truth["value"]
+            .as_str()
+            .map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+        assert_eq!(metadata["id_col_pgstream_id"], key, "{change}");
+    }
+    let schema_id = &expected[change["lsn"].as_str().unwrap()];
+    assert_eq!(metadata["schema_id"].as_str(), schema_id.as_deref(), "{change}");
+}
+
+fn start(world: &World) -> Program {
+    let url = world.url();
+    // Superfluous entries are deleted at once.
+    world.start(&[
+        (keys::INJECTOR_URL.name, &url),
+        (keys::SCHEMA_LOG_RETENTION.name, "1ms"),
+    ])
+}
+
+#[test]
+fn every_event_says_what_was_true_for_it() {
+    let mut world = World::new(&[("deadlock_timeout", "100ms")]);
+    world
+        .sql
+        .run("SELECT pg_create_logical_replication_slot('model', 'wal2json')");
+    let receiver = receiver();
+    let mut program = start(&world);
+    for schema in ["s0", "s1"] {
+        program.subscribe(&json!({"url": receiver.url("/"), "schema": schema}));
+    }
+    world.sql.run(include_str!("injector_model.sql"));
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..SESSIONS {
+            scope.spawn(|| write(&world.cluster, &done));
+        }
+        for kill in 1..=KILLS {
+            let part = SESSIONS * TRANSACTIONS * kill / (KILLS + 1);
+            while done.load(Ordering::Relaxed) < part {
+                thread::sleep(POLL);
+            }
+            program.signal(Signal::SIGKILL);
+            program.wait();
+            program = start(&world);
+        }
+    });
+    world.sql.wait_until_delivered();
+    assert!(program.terminate().0.success());
+
+    let expected = history(&mut world.sql);
+    let changes: Vec<Value> = receiver
+        .wait_for(|_| true, DEADLINE)
+        .iter()
+        .map(|request: &Arc<Request>| request.json()["Data"].clone())
+        .collect();
+    for change in &changes {
+        assert_is_true(change, &expected);
+    }
+    let came: HashSet<&str> = changes
+        .iter()
+        .filter_map(|change| change["lsn"].as_str())
+        .collect();
+    let missing: Vec<&String> = expected
+        .keys()
+        .filter(|lsn| !came.contains(lsn.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?} did not come");
+    assert!(
+        expected.len() > SESSIONS * TRANSACTIONS / 2,
+        "only {} changes",
+        expected.len()
+    );
+    let entries: i64 = world.sql.value("SELECT max(version) FROM pgstream.schema_log");
+    assert!(entries > 50, "only {entries} entries");
+}
