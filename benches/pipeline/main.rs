@@ -17,6 +17,7 @@
 //! - `posts`: one POST an event to a receiver that answers at once, as many a second as arrive between the first and
 //!   the last of 100,000, against the load client. That sends a request captured from the program, again and again, on
 //!   as many connections as the endpoint's in-flight limit, or on as many as are best for it.
+//! - `injector`: the same POSTs with and without the injector that fills in their metadata.
 //! - `slow`: one endpoint that takes 20 ms an answer, against one request after another on one connection. Each row is
 //!   changed five times; the order of each row's changes is checked.
 //! - `latency`: at 200 transactions a second, each of one change, on a machine that does nothing else: from the moment
@@ -63,7 +64,7 @@ struct Arguments {
     /// file for the figures as JSON
     #[argh(option)]
     json: Option<PathBuf>,
-    /// parts to run, all by default: drain, posts, slow, latency, memory
+    /// parts to run, all by default: drain, posts, injector, slow, latency, memory
     #[argh(positional)]
     parts: Vec<String>,
 }

@@ -23,8 +23,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts the program and waits until it streams.
-    pub(crate) fn start(url: &str, slot: &str) -> Self {
+    /// Starts the program with further settings and waits until it streams.
+    pub(crate) fn start(url: &str, slot: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgstream"));
         for key in &keys::KEYS {
             command.env_remove(key.name);
@@ -35,6 +35,7 @@ impl Program {
             .env(keys::SLOT_NAME.name, slot)
             .env(keys::CACHE_ENABLED.name, "true")
             .env(keys::SERVER_ADDRESS.name, "127.0.0.1:0")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -1,6 +1,6 @@
 //! The throwaway server, and in it a database for each part.
 
-use pgstream::config::PgUrl;
+use pgstream::config::{PgUrl, keys};
 use pgstream::demo::cluster::{Cluster, Installation};
 use pgstream::setup::{InitOptions, init};
 
@@ -95,12 +95,18 @@ impl Stage<'_> {
 
     /// Lets the program stream from the slot that `init` made.
     pub(crate) fn program(&self) -> Program {
-        Program::start(&self.url(), SLOT)
+        Program::start(&self.url(), SLOT, &[])
     }
 
     /// Lets the program stream from another slot.
     pub(crate) fn program_on(&self, slot: &str) -> Program {
-        Program::start(&self.url(), slot)
+        Program::start(&self.url(), slot, &[])
+    }
+
+    /// Does the same with metadata filled in.
+    pub(crate) fn injecting_program_on(&self, slot: &str) -> Program {
+        let url = self.url();
+        Program::start(&url, slot, &[(keys::INJECTOR_URL.name, &url)])
     }
 
     /// Copies the slot that `init` made: the same WAL once more.

@@ -1,6 +1,7 @@
 //! The parts, and how much each does.
 
 mod drain;
+mod injector;
 mod latency;
 mod memory;
 mod posts;
@@ -21,9 +22,10 @@ const IN_FLIGHT: usize = 64;
 type Part = fn(&World, &Scale) -> Vec<Figure>;
 
 /// All parts, in the order in which they run.
-pub(crate) const PARTS: [(&str, Part); 5] = [
+pub(crate) const PARTS: [(&str, Part); 6] = [
     ("drain", drain::measure),
     ("posts", posts::measure),
+    ("injector", injector::measure),
     ("slow", slow::measure),
     ("latency", latency::measure),
     ("memory", memory::measure),
