@@ -298,6 +298,45 @@ fn a_change_is_described_as_its_table_was_at_that_time() {
 }
 
 #[test]
+fn names_may_be_anything() {
+    let (mut world, program, receiver) = injecting();
+    world.sql.run(
+        r#"CREATE SCHEMA "Ä "".""";
+           CREATE TABLE "Ä "".""".",\'{}" ("a""\b" int PRIMARY KEY, "é{[,: " text, " " int);
+           INSERT INTO "Ä "".""".",\'{}" VALUES (1, 'x', 2)"#,
+    );
+    let came = changes(&receiver, r",\'{}", 1);
+    let id = table_id(&mut world.sql, r#""Ä "".""".",\''{}""#);
+    let columns = numbered(&id, &[(r#"a"\b"#, 1), ("é{[,: ", 2), (" ", 3)]);
+    assert_eq!(ids(&came[0]["columns"]), columns);
+    assert!(program.terminate().0.success());
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_is_delivered_and_ignored() {
+    let (mut world, mut program, receiver) = injecting();
+    world.sql.run(
+        r#"CREATE TABLE t (a int PRIMARY KEY);
+           INSERT INTO pgstream.schema_log (version, schema_name, schema)
+           VALUES (nextval('pgstream.schema_log_version'), 'public', '{"tables": [{"name": 7}]}');
+           INSERT INTO t VALUES (1)"#,
+    );
+    let id = table_id(&mut world.sql, "t");
+    let came = changes(&receiver, "t", 1);
+    assert_eq!(ids(&came[0]["columns"]), numbered(&id, &[("a", 1)]));
+    changes(&receiver, "schema_log", 2);
+    let entry = newest_entry(&mut world.sql, "public");
+    program.wait_for_log("the problem", |line| {
+        line["entry"] == entry.as_str() && line["level"] == "error"
+    });
+    world.sql.wait_until_delivered();
+    let (status, log) = program.terminate();
+    assert!(status.success());
+    let counted = log.iter().find(|line| line["unreadable_entries"] == 1);
+    assert!(counted.is_some(), "{log:#?}");
+}
+
+#[test]
 fn two_sessions_that_create_tables_at_once_do_not_lose_each_others() {
     let (mut world, program, receiver) = injecting();
     let mut other = Sql::open(&world.cluster, "postgres");

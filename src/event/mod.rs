@@ -4,12 +4,14 @@
 
 mod delivery_id;
 mod description;
+mod injection;
 mod model;
 mod order;
 mod payload;
 
 pub use delivery_id::{Occurrences, Source, table_hash};
-pub use description::{Description, Injection, KnownColumn, KnownTable};
+pub use description::{Description, KnownColumn, KnownTable};
+pub use injection::Injection;
 pub use model::{Event, Origin, Position, TableName};
 pub use order::{KeySet, LaneKey, LaneKeys, Place, TableKey, place};
 pub use payload::{Encoded, encode, encoded_len_bound};

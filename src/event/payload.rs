@@ -6,7 +6,8 @@
 use pgstream_proto::Lsn;
 use pgstream_proto::wal2json::{Action, Column, Columns, JsonStr, Record};
 
-use super::description::{Description, Injection, KnownColumn, Omitted, Walk};
+use super::description::{Description, KnownColumn};
+use super::injection::{Injection, Omitted, Walk};
 
 /// What the envelope takes beside the columns, with room to spare: the keys, the LSN, the timestamp, the metadata.
 const ENVELOPE_LEN: usize = 320;

@@ -24,7 +24,8 @@
 //!
 //! Deliberately absent: rows that CREATE TABLE AS or SELECT INTO writes come before the entry of their table and go without
 //! its ids, and so may rows written while ALTER SCHEMA ... RENAME committed, which still carry the old name. A gap in the
-//! stream that an operator made (by advancing the slot) is not noticed; a slot that `init` makes begins anew.
+//! stream that an operator made (by advancing the slot), and what sessions with `pgstream.skip_log` have changed, is not
+//! noticed; a slot that `init` makes begins anew.
 
 mod error;
 mod injector;
