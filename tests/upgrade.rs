@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use pgstream::config::keys;
 use pgstream::demo::cluster::Cluster;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, SqlSafeStr};
@@ -140,4 +141,48 @@ async fn init_upgrades_a_database_in_place_and_tear_down_takes_all_of_it_out() {
         .unwrap();
     let left: bool = value(&mut session, "SELECT to_regnamespace('pgstream') IS NOT NULL").await;
     assert!(!left);
+}
+
+#[test]
+fn entries_that_were_logged_before_the_upgrade_describe_their_tables() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = runtime.block_on(initialised_by_the_first_release());
+    let receiver = receiver();
+    let mut sql = Sql::open(&cluster, "postgres");
+    sql.run(
+        "CREATE TABLE a (id int PRIMARY KEY);
+         CREATE TABLE b (id int PRIMARY KEY);
+         ALTER TABLE a ADD n int;
+         INSERT INTO a VALUES (1, 1)",
+    );
+    let options = init_options(url(&cluster, "postgres"));
+    runtime.block_on(init_quietly(&options)).unwrap();
+    sql.run("ALTER TABLE a RENAME n TO m; INSERT INTO a VALUES (2, 2); INSERT INTO b VALUES (3)");
+    sql.run(&format!(
+        "INSERT INTO pgstream.webhook_subscriptions (url, schema_name) VALUES ('{}', 'public')",
+        receiver.url("/")
+    ));
+    let url = cluster.url("postgres");
+    let program = Program::start(&url, SLOT, &[(keys::INJECTOR_URL.name, &url)]);
+    let mut requests = receiver.wait_for(|requests| requests.len() == 3, DEADLINE);
+    requests.sort_by_key(|request| request.json()["Data"]["columns"][0]["value"].as_i64());
+    for (request, (table, columns)) in
+        requests
+            .iter()
+            .zip([("a", ["id", "n"].as_slice()), ("a", &["id", "m"]), ("b", &["id"])])
+    {
+        let id: String = sql.value(&format!("SELECT pgstream.table_id('{table}'::regclass)"));
+        let change = &request.json()["Data"];
+        assert_eq!(change["metadata"]["table_pgstream_id"], id, "{change}");
+        for (column, (name, number)) in change["columns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(columns.iter().zip(1..))
+        {
+            assert_eq!(column["name"], *name, "{change}");
+            assert_eq!(column["id"], format!("{id}-{number}"), "{change}");
+        }
+    }
+    assert!(program.terminate().0.success());
 }
