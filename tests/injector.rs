@@ -485,8 +485,13 @@ fn written_down_but_not_confirmed_an_entry_does_not_hold_for_what_came_before_it
     let id = table_id(&mut world.sql, "t");
     let described = numbered(&id, &[("a", 1)]);
     assert_eq!(ids(&requests[0].json()["Data"]["columns"]), described);
+    let after = world.sql.wal_end();
     program.signal(Signal::SIGKILL);
     program.wait();
+    assert!(
+        !world.sql.value::<bool>(&confirmed_reaches(&after)),
+        "it is in no backlog"
+    );
     let seen = slow.requests().len();
     let program = start(&world);
     let requests = slow.wait_for(|requests| requests.len() > seen, DEADLINE);
@@ -614,7 +619,8 @@ fn another_database_is_refused() {
     world.sql.run("CREATE DATABASE other");
     let said = refusal(&world.cluster, &world.cluster.url("other"));
     assert!(
-        said.contains("database \"other\" and not the source, \"postgres\""),
+        said.contains("is database \"other\" (OID")
+            && said.contains("not the source, database \"postgres\" (OID"),
         "{said}"
     );
     // The same name and OID, in another cluster.

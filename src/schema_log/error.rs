@@ -2,24 +2,25 @@
 
 use crate::config::keys;
 use crate::store::StoreError;
+use crate::store::schema_log::DatabaseIdentity;
 
 /// The injector cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectorError {
     /// It was pointed at another database.
     #[error(
-        "{key} is {target}, which is the database {found:?} and not the source, {source_name:?}: the schema log describes the \
-         database that it is in, so set it to {listener}'s database, or leave it unset to go without metadata",
+        "{key} is {target}, which is {found} and not the source, {expected}: the schema log describes the database that it is \
+         in, so set it to the database of {listener}, or leave it unset to go without metadata",
         key = keys::INJECTOR_URL.name,
         listener = keys::LISTENER_URL.name
     )]
     OtherDatabase {
         /// Its URL, password masked.
         target: String,
-        /// The name of the database there.
-        found: String,
-        /// The name of the source.
-        source_name: String,
+        /// The database there.
+        found: DatabaseIdentity,
+        /// The source.
+        expected: DatabaseIdentity,
     },
     /// The source has no schema log, or that of an earlier release.
     #[error(

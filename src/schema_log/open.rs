@@ -22,8 +22,8 @@ pub async fn open(
         if found != expected {
             return Err(InjectorError::OtherDatabase {
                 target: url.to_string(),
-                found: found.name,
-                source_name: expected.name,
+                found,
+                expected,
             });
         }
         pool

@@ -1,6 +1,7 @@
 //! The tables `pgstream.schema_log`, `pgstream.schema_log_tables` and `pgstream.schema_log_applied`: which entries a slot's
 //! reader has applied, and which of them nobody needs any more.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -20,6 +21,17 @@ pub struct DatabaseIdentity {
     pub oid: i64,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for DatabaseIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            system_identifier,
+            oid,
+            name,
+        } = self;
+        write!(f, "database {name:?} (OID {oid}) of cluster {system_identifier}")
+    }
 }
 
 /// An entry that has been applied, or that has become superfluous, and the commit LSN at which.
