@@ -1,6 +1,7 @@
 //! The parts, and how much each does.
 
 mod drain;
+mod isolation;
 mod latency;
 mod memory;
 mod posts;
@@ -21,12 +22,13 @@ const IN_FLIGHT: usize = 64;
 type Part = fn(&World, &Scale) -> Vec<Figure>;
 
 /// All parts, in the order in which they run.
-pub(crate) const PARTS: [(&str, Part); 5] = [
+pub(crate) const PARTS: [(&str, Part); 6] = [
     ("drain", drain::measure),
     ("posts", posts::measure),
     ("slow", slow::measure),
     ("latency", latency::measure),
     ("memory", memory::measure),
+    ("isolation", isolation::measure),
 ];
 
 /// How much is done.
@@ -46,6 +48,8 @@ pub(crate) struct Scale {
     hanging: usize,
     /// How long it hangs.
     hang: Duration,
+    /// How often each row changes for the endpoints that are beside bad ones.
+    isolated: usize,
     /// How long the program rests before its memory is looked at.
     rest: Duration,
 }
@@ -61,6 +65,7 @@ impl Scale {
             timed: 5_000,
             hanging: 300_000,
             hang: Duration::from_secs(20),
+            isolated: 400,
             rest: Duration::from_secs(3),
         }
     }
@@ -75,6 +80,7 @@ impl Scale {
             timed: 50,
             hanging: 2_000,
             hang: Duration::from_millis(200),
+            isolated: 3,
             rest: Duration::from_millis(100),
         }
     }
