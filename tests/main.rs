@@ -23,6 +23,7 @@ mod payloads;
 mod preconditions;
 mod resume;
 mod retention;
+mod running;
 mod standby;
 mod store;
 mod stream;
