@@ -6,16 +6,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::support::program::pgstream;
+use crate::support::program::command;
 use crate::support::receiver::{Action, Receiver};
 use crate::support::world::{DEADLINE, FAST_RETRIES, World, receiver};
-
-/// Runs a command on this store, and gives what it prints.
-fn cli(store: &str, arguments: &[&str]) -> String {
-    let output = pgstream(arguments).args(["--pgurl", store]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 #[test]
 fn a_pause_a_resume_and_a_replay_are_heard_of() {
@@ -33,7 +26,7 @@ fn a_pause_a_resume_and_a_replay_are_heard_of() {
     // Of this table only: the schema log's event may be read before or after.
     program.subscribe(&json!({"url": hook, "schema": "public", "table": "items"}));
     let store = world.url();
-    let cli = |arguments: &[&str]| cli(&store, arguments);
+    let cli = |arguments: &[&str]| command(&store, arguments);
 
     // Rows are written until the first one is kept, which is when the pause has been heard of.
     cli(&["endpoints", "pause", &hook, "--reason", "deploy"]);
@@ -99,7 +92,7 @@ fn a_backlog_that_is_moved_is_delivered_to_its_new_endpoint_in_order() {
     let (from, to) = (old.url("/old"), new.url("/new"));
     let program = world.start(&FAST_RETRIES);
     program.subscribe(&json!({"url": from, "schema": "public", "table": "items"}));
-    cli(&world.url(), &["endpoints", "pause", &from]);
+    command(&world.url(), &["endpoints", "pause", &from]);
     world
         .sql
         .run("INSERT INTO items SELECT i, 0 FROM generate_series(1, 50) i");
@@ -114,7 +107,7 @@ fn a_backlog_that_is_moved_is_delivered_to_its_new_endpoint_in_order() {
         .values("SELECT webhook_id FROM pgstream.webhook_backlog ORDER BY webhook_id");
 
     // Nobody is subscribed for the new endpoint: what is moved is delivered all the same.
-    cli(&world.url(), &["endpoints", "move", &from, &to]);
+    command(&world.url(), &["endpoints", "move", &from, &to]);
     let requests = new.wait_for(|requests| requests.len() >= 250, DEADLINE);
     world
         .sql
@@ -171,7 +164,7 @@ fn settings_are_taken_over_by_the_next_deliveries() {
             }
         }
     };
-    cli(
+    command(
         &store,
         &[
             "endpoints",
@@ -184,7 +177,7 @@ fn settings_are_taken_over_by_the_next_deliveries() {
         ],
     );
     write_until("a batch", true);
-    cli(&store, &["endpoints", "set", &hook, "--batch-size", "1"]);
+    command(&store, &["endpoints", "set", &hook, "--batch-size", "1"]);
     write_until("the end of batches", false);
     let sizes = receiver
         .requests()

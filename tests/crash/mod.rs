@@ -5,6 +5,7 @@
 //! runs it at length. The figures are printed.
 
 mod account;
+mod placed;
 mod writer;
 
 use std::env;
