@@ -137,7 +137,7 @@ impl Keeper<'_> {
                 )
             }
             StoreWork::Sweep { after, keep, except } => {
-                let swept = self.sweep(after, &keep, &except).await;
+                let swept = in_time(self.sweep(after, &keep, &except)).await;
                 let back = |(keep, except)| StoreWork::Sweep { after, keep, except };
                 with(swept, (keep, except), |_, stored| stored, back)
             }
@@ -147,7 +147,7 @@ impl Keeper<'_> {
                 excess_bytes,
                 except,
             } => {
-                let retained = self.retain(before, excess_rows, excess_bytes, &except).await;
+                let retained = in_time(self.retain(before, excess_rows, excess_bytes, &except)).await;
                 let back = |except| StoreWork::Retain {
                     before,
                     excess_rows,
@@ -157,11 +157,10 @@ impl Keeper<'_> {
                 with(retained, except, |_, stored| stored, back)
             }
             StoreWork::RecordHealth(state) => {
-                let recorded =
-                    endpoints::record_health(self.pool(), self.url, state.as_str(), SystemTime::now(), None)
-                        .await;
+                let now = SystemTime::now();
+                let record = endpoints::record_health(self.pool(), self.url, state.as_str(), now, None);
                 with(
-                    recorded,
+                    in_time(record).await,
                     (),
                     |(), ()| Stored::Recorded,
                     |()| StoreWork::RecordHealth(state),
@@ -169,9 +168,9 @@ impl Keeper<'_> {
             }
             StoreWork::Disable(reason) => {
                 let standing = crate::endpoint::Standing::Disabled;
-                let disabled = endpoints::set_standing(self.pool(), self.url, standing, Some(reason)).await;
+                let disable = endpoints::set_standing(self.pool(), self.url, standing, Some(reason));
                 with(
-                    disabled,
+                    in_time(disable).await,
                     (),
                     |(), ()| Stored::Recorded,
                     |()| StoreWork::Disable(reason),
