@@ -198,7 +198,10 @@ async fn stream_changes(
         recording.end().await;
     }
     let confirmed = streamed?;
-    info!(log, "stopped"; "confirmed" => %confirmed);
+    let counts = dispatcher.counts();
+    info!(log, "stopped"; "confirmed" => %confirmed, "delivered" => counts.delivered,
+        "failed_attempts" => counts.failed, "appended_to_backlog" => counts.appended,
+        "dead_letters" => counts.dead, "discarded" => counts.discarded);
     why.map_or(Ok(()), |why| Err(RunError::Strict(why)))
 }
 

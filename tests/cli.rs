@@ -242,6 +242,16 @@ fn a_server_that_is_not_there_is_a_failure_and_not_a_wrong_usage() {
 }
 
 #[test]
+fn a_wrong_value_is_told_apart_before_anything_is_connected_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("postgres://u@/d?host={}", directory.path().display());
+    let wrong = ["endpoints", "set", "http://h", "--timeout=soon", "--pgurl", &url];
+    let run = run(&mut pgstream(&wrong));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.starts_with("error: --timeout: "), "{}", run.stderr);
+}
+
+#[test]
 fn levels_from_trace_on_are_in_the_binary_and_the_options_stand_anywhere() {
     for arguments in [
         &["--log-level", "trace", "version"][..],

@@ -25,6 +25,7 @@ mod payloads;
 mod preconditions;
 mod resume;
 mod retention;
+mod running;
 mod schema_log_store;
 mod standby;
 mod store;

@@ -3,9 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::{Child, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use pgstream::api::{self, Server};
 use pgstream::demo::cluster::Cluster;
@@ -20,8 +17,6 @@ use ureq::Agent;
 
 use crate::support::database::{cluster, run, session, url, value, values, wait_until};
 use crate::support::program::pgstream;
-use crate::support::receiver::{Action, Receiver};
-use crate::support::world::{DEADLINE, FAST_RETRIES, World as LiveWorld};
 
 /// A store, and sessions on it.
 struct World {
@@ -849,80 +844,4 @@ async fn a_store_without_the_tables_is_told_apart() {
     }
     let nowhere = pgstream(&["endpoints", "list"]).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2));
-}
-
-#[test]
-fn commands_reach_a_running_program() {
-    let mut world = LiveWorld::new(&[]);
-    world
-        .sql
-        .run("CREATE TABLE items (id bigint PRIMARY KEY, n bigint)");
-    let broken = Arc::new(AtomicBool::new(false));
-    let receiver = Receiver::start({
-        let broken = Arc::clone(&broken);
-        move |_| Action::status(if broken.load(Ordering::Relaxed) { 422 } else { 200 })
-    });
-    let hook = receiver.url("/hook");
-    let program = world.start(&FAST_RETRIES);
-    // Of this table only: the schema log's event may be read before or after.
-    program.subscribe(&json!({"url": hook, "schema": "public", "table": "items"}));
-    let store = world.url();
-    let cli = |arguments: &[&str]| {
-        let output = pgstream(arguments).args(["--pgurl", &store]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-
-    // Rows are written until the first one is kept, which is when the pause has been heard of.
-    cli(&["endpoints", "pause", &hook, "--reason", "deploy"]);
-    let begin = Instant::now();
-    let mut rows = 0;
-    while world
-        .sql
-        .value::<i64>("SELECT count(*) FROM pgstream.webhook_backlog")
-        == 0
-    {
-        assert!(begin.elapsed() < DEADLINE, "the pause is not heard of");
-        rows += 1;
-        world.sql.run(&format!("INSERT INTO items VALUES ({rows}, 0)"));
-        world.sql.wait_until_settled();
-    }
-    rows += 1;
-    world.sql.run(&format!("INSERT INTO items VALUES ({rows}, 0)"));
-    world.sql.wait_until_settled();
-    let delivered = receiver.requests().len();
-    assert!(delivered < rows, "the last two are kept: {delivered} of {rows}");
-    cli(&["endpoints", "resume", &hook]);
-    receiver.wait_for(|requests| requests.len() == rows, DEADLINE);
-    world
-        .sql
-        .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
-
-    broken.store(true, Ordering::Relaxed);
-    world.sql.run("UPDATE items SET n = 1 WHERE id = 1");
-    world
-        .sql
-        .wait_for("SELECT count(*) = 1 FROM pgstream.webhook_dead_letters WHERE reason = 'refused'");
-    let listed: Value = serde_json::from_str(&cli(&["deadletters", "list", "--json"])).unwrap();
-    let id = listed["dead_letters"][0]["webhook_id"].as_str().unwrap();
-    broken.store(false, Ordering::Relaxed);
-    cli(&["deadletters", "replay", "--id", id]);
-    let requests = receiver.wait_for(|requests| requests.len() == rows + 2, DEADLINE);
-    let [refused, replayed] = &requests[rows..] else {
-        panic!("{requests:?}");
-    };
-    assert_eq!(refused.header("webhook-id"), Some(id));
-    assert_eq!(refused.header("webhook-replay"), None);
-    assert_eq!(replayed.header("webhook-id"), Some(id));
-    assert_eq!(replayed.header("webhook-replay"), Some("true"));
-    assert_eq!(replayed.body, refused.body);
-    world
-        .sql
-        .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
-    assert_eq!(
-        world
-            .sql
-            .value::<i64>("SELECT count(*) FROM pgstream.webhook_dead_letters"),
-        0
-    );
 }

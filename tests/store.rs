@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pgstream::delivery::model::{Attempts, Row, StoredPlace, Written};
+use pgstream::delivery::model::{Attempts, Removed, Row, StoredPlace, Written};
 use pgstream::demo::cluster::Cluster;
 use pgstream::endpoint::{EndpointSettings, Standing};
 use pgstream::event::{Origin, Position};
 use pgstream::pipeline::filtered_tables;
-use pgstream::store::backlog::{self, Appended, Kind, Removed, TooMuch, Touched};
+use pgstream::store::backlog::{self, Appended, Kind, Page, TooMuch, Touched};
 use pgstream::store::endpoints::{self, Change, Changes};
 use pgstream::store::{self, MigrationSet, PgPool, dead_letters};
 use pgstream_proto::Lsn;
@@ -49,6 +49,21 @@ impl Store {
             .unwrap();
         assert!(chunk.end);
         chunk.rows
+    }
+
+    /// Which rows of the endpoint are gone after `removal`, which says so much of them.
+    async fn gone(&self, endpoint: &str, removal: impl Future<Output = Removed>) -> Vec<i64> {
+        let before = self.rows(endpoint).await;
+        let removed = removal.await;
+        let left: Vec<i64> = self.rows(endpoint).await.iter().map(|row| row.seq).collect();
+        let gone: Vec<Row> = before
+            .into_iter()
+            .filter(|row| !left.contains(&row.seq))
+            .collect();
+        let bytes = gone.iter().map(|row| row.payload.len() as u64).sum();
+        let rows = gone.len() as u64;
+        assert_eq!(removed, Removed { rows, bytes });
+        gone.iter().map(|row| row.seq).collect()
     }
 
     async fn ids(&self, endpoint: &str) -> Vec<String> {
@@ -769,13 +784,12 @@ async fn the_oldest_rows_become_dead_letters_but_those_in_use() {
     let seqs = store.append(A, &samples(0..6)).await;
     store.append(B, &samples(0..6)).await;
     let bury = async |limit, too_much, except: &[i64]| {
-        let mut removed = backlog::bury_oldest(&store.pool, A, limit, too_much, except)
-            .await
-            .unwrap();
-        removed.seqs.sort_unstable();
-        let bytes = removed.seqs.len() as u64 * "payload of id-000".len() as u64;
-        assert_eq!(removed.bytes, bytes);
-        removed.seqs
+        let burial = async || {
+            backlog::bury_oldest(&store.pool, A, limit, too_much, except)
+                .await
+                .unwrap()
+        };
+        store.gone(A, burial()).await
     };
     let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
     assert_eq!(
@@ -806,11 +820,12 @@ async fn of_too_many_bytes_only_as_many_of_the_oldest_die_as_have_to() {
     let one = "payload of id-000".len() as u64;
     let bury = async |limit, rows, bytes, except: &[i64]| {
         let excess = TooMuch::Excess { rows, bytes };
-        let mut removed = backlog::bury_oldest(&store.pool, A, limit, excess, except)
-            .await
-            .unwrap();
-        removed.seqs.sort_unstable();
-        removed.seqs
+        let burial = async || {
+            backlog::bury_oldest(&store.pool, A, limit, excess, except)
+                .await
+                .unwrap()
+        };
+        store.gone(A, burial()).await
     };
     assert_eq!(bury(10, 0, 0, &[]).await, [0; 0]);
     assert_eq!(bury(10, 0, one, &[]).await, seqs[..1]);
@@ -864,36 +879,41 @@ async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in
         root: root.map(|root| ("public".to_owned(), root.to_owned())),
         action,
     };
-    let kinds = backlog::kinds(&store.pool, A).await.unwrap();
-    assert_eq!(kinds.len(), 4, "{kinds:?}");
+    let page = async |after, limit| backlog::page(&store.pool, A, after, limit).await.unwrap();
+    let all = page(0, 100).await;
+    assert_eq!((all.kinds.len(), all.last), (4, Some(seqs[7])), "{all:?}");
     for expected in [
         kind("x", None, 'I'),
         kind("y", None, 'I'),
         kind("x", None, 'U'),
         kind("x", Some("whole"), 'I'),
     ] {
-        assert!(kinds.contains(&expected), "{expected:?}");
+        assert!(all.kinds.contains(&expected), "{expected:?}");
     }
-    let discard = async |after, limit, except: &[i64]| {
+    let second = Page {
+        kinds: vec![kind("y", None, 'I')],
+        last: Some(seqs[1]),
+    };
+    assert_eq!(page(seqs[0], 1).await, second);
+    let none_of_the_stream = Page {
+        kinds: Vec::new(),
+        last: Some(seqs[6]),
+    };
+    assert_eq!(page(seqs[4], 2).await, none_of_the_stream);
+    assert_eq!(page(seqs[7], 100).await, Page::default());
+    let discard = async |after, last, except: &[i64]| {
         let kind = kind("x", None, 'I');
-        backlog::discard_kind(&store.pool, A, &kind, after, limit, except)
-            .await
-            .unwrap()
+        let discarding = backlog::discard_kind(&store.pool, A, &kind, (after, last), except);
+        store.gone(A, async { discarding.await.unwrap() }).await
     };
-    let first = discard(0, 4, &seqs[..1]).await;
-    let only_d = Removed {
-        seqs: vec![seqs[3]],
-        bytes: "payload of d".len() as u64,
-    };
-    assert_eq!((first.removed, first.last), (only_d, Some(seqs[3])));
-    let none = discard(seqs[3], 2, &[]).await;
-    assert_eq!((none.removed, none.last), (Removed::default(), Some(seqs[5])));
-    let rest = discard(seqs[5], 10, &[]).await;
-    assert_eq!((rest.removed.seqs, rest.last), (vec![seqs[7]], Some(seqs[7])));
-    let behind_all = discard(seqs[7], 10, &[]).await;
-    assert_eq!((behind_all.removed, behind_all.last), (Removed::default(), None));
+    assert_eq!(discard(0, seqs[3], &seqs[..1]).await, seqs[3..4]);
+    assert_eq!(discard(seqs[3], seqs[5], &[]).await, [0; 0]);
+    assert_eq!(discard(seqs[5], seqs[7], &[]).await, seqs[7..]);
     assert_eq!(store.ids(A).await, ["a", "b", "c", "e", "f", "g"]);
-    assert!(backlog::kinds(&store.pool, B).await.unwrap().is_empty());
+    assert_eq!(
+        backlog::page(&store.pool, B, 0, 100).await.unwrap(),
+        Page::default()
+    );
 }
 
 #[tokio::test]
@@ -1068,14 +1088,16 @@ async fn no_step_reads_the_whole_of_a_large_backlog() {
         let rows: Vec<Touched> = seqs.iter().map(touched).collect();
         backlog::touch(pool, A, &rows).await.unwrap();
         assert!(backlog::oldest(pool, A, 500, &seqs).await.unwrap().is_some());
-        let swept = backlog::discard_kind(pool, A, &other, after, 500, &seqs)
+        let page = backlog::page(pool, A, after, 500).await.unwrap();
+        let behind = (after, page.last.unwrap());
+        let swept = backlog::discard_kind(pool, A, &other, behind, &seqs)
             .await
             .unwrap();
-        assert_eq!(swept.removed, Removed::default());
+        assert_eq!(swept, Removed::default());
         let buried = backlog::bury_oldest(pool, A, 100, first(100), &seqs)
             .await
             .unwrap();
-        assert_eq!(buried.seqs.len(), 100);
+        assert_eq!(buried.rows, 100);
         let event = sample("refused");
         dead_letters::bury(pool, Some(A), &[(event.written(), "refused")], &seqs[..50])
             .await

@@ -3,6 +3,9 @@
 /// What the receiver answers: the shortest that keeps the connection.
 pub(crate) const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
+/// What it answers when it fails.
+pub(crate) const FAILURE: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+
 /// The length of the request at the beginning of `bytes`, and where its body begins, if it is complete.
 pub(crate) fn complete_request(bytes: &[u8]) -> Option<(usize, usize)> {
     const END: &[u8] = b"\r\n\r\n";

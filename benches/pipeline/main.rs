@@ -25,6 +25,9 @@
 //! - `memory`: resident memory once the program has delivered something and rests; and the peak with a transaction of
 //!   300,000 rows into a receiver that never answers, with `wal_sender_timeout=5s` and the default bound. The
 //!   replication connection has to be the same one 20 s later.
+//! - `isolation`: 100 endpoints of which 50 hang, and again of which one hangs and one fails: the deliveries a second that
+//!   the others get, against a run without the bad ones. Each takes 30 ms an answer. How long after the last of these the
+//!   slot has confirmed it, with the bad ones still as they are, and the peak of resident memory are shown as well.
 //!
 //! Every program runs with its default settings, but for the subscription cache, which is on. A target that is missed
 //! is said to be; it is no failure.
@@ -64,7 +67,7 @@ struct Arguments {
     /// file for the figures as JSON
     #[argh(option)]
     json: Option<PathBuf>,
-    /// parts to run, all by default: drain, posts, injector, slow, latency, memory
+    /// parts to run, all by default: drain, posts, injector, slow, latency, memory, isolation
     #[argh(positional)]
     parts: Vec<String>,
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::http::{ANSWER, complete_request, key_and_version};
+use crate::http::{ANSWER, FAILURE, complete_request, key_and_version};
 
 /// What a connection reads at one time at most; requests have to fit.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -21,6 +21,8 @@ pub(crate) enum Answering {
     AtOnce,
     /// After so long.
     After(Duration),
+    /// With a failure, at once.
+    Failure,
     /// Never; what arrives is read.
     Never,
 }
@@ -189,12 +191,16 @@ impl Shared {
                 let request = &buffer[taken..taken + length];
                 self.arrived(request, body, now);
                 taken += length;
-                match self.answering {
-                    Answering::AtOnce => {}
-                    Answering::After(pause) => thread::sleep(pause),
+                let answer = match self.answering {
+                    Answering::AtOnce => ANSWER,
+                    Answering::After(pause) => {
+                        thread::sleep(pause);
+                        ANSWER
+                    }
+                    Answering::Failure => FAILURE,
                     Answering::Never => continue,
-                }
-                if stream.write_all(ANSWER).is_err() {
+                };
+                if stream.write_all(answer).is_err() {
                     return;
                 }
             }

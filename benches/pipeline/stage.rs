@@ -75,6 +75,11 @@ impl World {
 }
 
 impl Stage<'_> {
+    /// The name of its database.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Its URL as text.
     pub(crate) fn url(&self) -> String {
         self.world.cluster.url(self.name)

@@ -12,7 +12,6 @@ use super::operator_routes::{Desk, for_a_while, fulfil};
 use super::query::parameters;
 use super::refusal::Refusal;
 use super::wire::parse_body;
-use crate::operator::OperatorError;
 use crate::operator::documents::{DiscardDocument, ReplayDocument};
 use crate::operator::letters::{self, FilterTexts, Wish};
 
@@ -93,7 +92,12 @@ pub(super) async fn replay(desk: &Desk, body: &[u8]) -> Result<Response, Refusal
         reason,
     };
     fulfil(desk, async {
-        let wish = wish(&texts, all, dry_run)?;
+        let wish = Wish::parse(
+            &texts,
+            all.unwrap_or_default(),
+            dry_run.unwrap_or_default(),
+            SystemTime::now(),
+        )?;
         let mut go_on = for_a_while::<ReplayDocument>();
         let done = letters::replay(&desk.state.store, &wish, to.as_deref(), &mut go_on).await?;
         info!(desk.state.log, "an operator replayed dead letters"; "letters" => done.replayed,
@@ -124,7 +128,12 @@ pub(super) async fn discard(desk: &Desk, body: &[u8]) -> Result<Response, Refusa
         reason,
     };
     fulfil(desk, async {
-        let wish = wish(&texts, all, dry_run)?;
+        let wish = Wish::parse(
+            &texts,
+            all.unwrap_or_default(),
+            dry_run.unwrap_or_default(),
+            SystemTime::now(),
+        )?;
         let mut go_on = for_a_while::<DiscardDocument>();
         let done = letters::discard(&desk.state.store, &wish, &mut go_on).await?;
         info!(desk.state.log, "an operator discarded dead letters"; "letters" => done.discarded,
@@ -132,12 +141,4 @@ pub(super) async fn discard(desk: &Desk, body: &[u8]) -> Result<Response, Refusa
         Ok(done)
     })
     .await
-}
-
-fn wish(texts: &FilterTexts, all: Option<bool>, dry_run: Option<bool>) -> Result<Wish, OperatorError> {
-    Ok(Wish {
-        filter: letters::parse_filter(texts, SystemTime::now())?,
-        all: all.unwrap_or_default(),
-        dry_run: dry_run.unwrap_or_default(),
-    })
 }

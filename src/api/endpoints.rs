@@ -120,7 +120,10 @@ async fn set(desk: &Desk, body: &[u8]) -> Result<Response, Refusal> {
         batch_wait: body.batch_wait.map(String::from),
         batch_bytes: body.batch_bytes.map(String::from),
     };
-    let work = settings::set(&desk.state.store, &url, &texts, body.new.unwrap_or_default());
+    let work = async {
+        let changes = settings::parse(&texts)?;
+        settings::set(&desk.state.store, &url, &changes, body.new.unwrap_or_default()).await
+    };
     let response = fulfil(desk, work).await?;
     info!(desk.state.log, "an operator changed an endpoint's settings"; "origin" => origin(&url));
     Ok(response)

@@ -73,7 +73,8 @@ pub(super) fn on_store<T>(
     done.map_err(failure)
 }
 
-fn failure(error: OperatorError) -> Failure {
+/// Which kind of failure this is.
+pub(super) fn failure(error: OperatorError) -> Failure {
     match error {
         OperatorError::Invalid { field, message } => Failure::of_usage(Invalid { field, message }),
         _ => Failure::of_work(error),

@@ -168,7 +168,8 @@ impl Dispatcher {
 
     /// Discards, in memory and backlog, what `keep` does not want any more. What is in flight finishes.
     ///
-    /// `keep` is asked with the endpoint's URL, the table and the kind of change.
+    /// `keep` is asked with the endpoint's URL, the table and the kind of change, now and whenever rows are loaded later: it
+    /// answers for the subscriptions of that time.
     pub fn sweep(&self, keep: impl Fn(&str, &TableName, char) -> bool + Send + Sync + 'static) {
         let keep: super::outbox::Keep = Arc::new(keep);
         for outbox in self.shared.outboxes.all() {
@@ -317,15 +318,15 @@ impl Shared {
     }
 
     fn run_worker(self: Arc<Self>) {
-        while let Some(turn) = self.ready.next_turn() {
-            self.serve(&turn);
+        while let Some(mut turn) = self.ready.next_turn() {
+            self.serve(&mut turn);
             self.ready.end_turn(turn);
         }
     }
 
     /// One turn on one endpoint.
-    fn serve(self: &Arc<Self>, turn: &Turn) {
-        let outbox = &turn.outbox;
+    fn serve(self: &Arc<Self>, turn: &mut Turn) {
+        let outbox = &Arc::clone(&turn.outbox);
         let mut served = 0;
         let mut work = self.follow_up(outbox, outbox.begin(Instant::now()));
         while let Some(current) = work {
@@ -336,6 +337,9 @@ impl Shared {
                 Answer::failed(Reason::Network("the exchange panicked".to_owned()))
             });
             served += 1;
+            if answer.outcome == Outcome::Delivered {
+                self.ready.proven(turn);
+            }
             self.log_outcome(outbox, &current, &answer);
             let go_on = served % QUANTUM != 0 || !self.ready.others_wait();
             let next = outbox.finish(current, &answer, go_on, Instant::now());
@@ -345,7 +349,7 @@ impl Shared {
 
     /// Does what a look at an outbox has found to be done; returns the work for the caller.
     pub(super) fn follow_up(self: &Arc<Self>, outbox: &Arc<Outbox>, next: Next) -> Option<Work> {
-        if next.requeue && self.ready.push(Arc::clone(outbox), next.failing) == Pushed::StartWorker {
+        if next.requeue && self.ready.push(Arc::clone(outbox), next.class) == Pushed::StartWorker {
             self.start_worker();
         }
         if next.keep {

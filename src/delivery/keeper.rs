@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::dispatch::Shared;
-use super::model::{Attempts, Row, Written};
+use super::model::{Attempts, Removed, Row, Written};
 use super::outbox::{CHUNK_BYTES, Keep, Loaded, Outbox, StoreWork, Stored};
 use crate::event::{Event, Origin, TableName};
 use crate::progress::{Budget, Share};
@@ -29,7 +29,7 @@ const QUANTUM: usize = 8;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many rows are removed at one time.
 const REMOVE_ROWS: usize = 500;
-/// How many rows are looked at in one statement of a sweep.
+/// How many rows are looked at in one step of a sweep.
 const SWEEP_ROWS: usize = 2000;
 
 /// What a loaded row takes in memory beside its payload.
@@ -136,9 +136,9 @@ impl Keeper<'_> {
                     |()| StoreWork::Load { after, rows, probing },
                 )
             }
-            StoreWork::Sweep { keep, except } => {
-                let swept = self.sweep(&keep, &except).await;
-                let back = |(keep, except)| StoreWork::Sweep { keep, except };
+            StoreWork::Sweep { after, keep, except } => {
+                let swept = in_time(self.sweep(after, &keep, &except)).await;
+                let back = |(keep, except)| StoreWork::Sweep { after, keep, except };
                 with(swept, (keep, except), |_, stored| stored, back)
             }
             StoreWork::Retain {
@@ -147,7 +147,7 @@ impl Keeper<'_> {
                 excess_bytes,
                 except,
             } => {
-                let retained = self.retain(before, excess_rows, excess_bytes, &except).await;
+                let retained = in_time(self.retain(before, excess_rows, excess_bytes, &except)).await;
                 let back = |except| StoreWork::Retain {
                     before,
                     excess_rows,
@@ -157,11 +157,10 @@ impl Keeper<'_> {
                 with(retained, except, |_, stored| stored, back)
             }
             StoreWork::RecordHealth(state) => {
-                let recorded =
-                    endpoints::record_health(self.pool(), self.url, state.as_str(), SystemTime::now(), None)
-                        .await;
+                let now = SystemTime::now();
+                let record = endpoints::record_health(self.pool(), self.url, state.as_str(), now, None);
                 with(
-                    recorded,
+                    in_time(record).await,
                     (),
                     |(), ()| Stored::Recorded,
                     |()| StoreWork::RecordHealth(state),
@@ -169,9 +168,9 @@ impl Keeper<'_> {
             }
             StoreWork::Disable(reason) => {
                 let standing = crate::endpoint::Standing::Disabled;
-                let disabled = endpoints::set_standing(self.pool(), self.url, standing, Some(reason)).await;
+                let disable = endpoints::set_standing(self.pool(), self.url, standing, Some(reason));
                 with(
-                    disabled,
+                    in_time(disable).await,
                     (),
                     |(), ()| Stored::Recorded,
                     |()| StoreWork::Disable(reason),
@@ -258,31 +257,28 @@ impl Keeper<'_> {
         Ok(Stored::Loaded { rows, end: chunk.end })
     }
 
-    async fn sweep(&self, keep: &Keep, except: &[i64]) -> Result<Stored, StoreError> {
-        let (mut seqs, mut bytes) = (Vec::new(), 0);
-        for kind in backlog::kinds(self.pool(), self.url).await? {
+    /// Looks through one page of the backlog. The next one is another piece of work, so that a large backlog keeps neither
+    /// this endpoint's appends waiting nor other endpoints.
+    async fn sweep(&self, after: i64, keep: &Keep, except: &[i64]) -> Result<Stored, StoreError> {
+        let page = backlog::page(self.pool(), self.url, after, SWEEP_ROWS).await?;
+        let mut removed = Removed::default();
+        for kind in &page.kinds {
             let table = TableName {
                 schema: kind.schema.clone(),
                 table: kind.table.clone(),
                 root: kind.root.clone(),
             };
-            if keep(self.url, &table, kind.action) {
-                continue;
-            }
-            let mut after = Some(0);
-            while let Some(behind) = after {
-                let swept =
-                    backlog::discard_kind(self.pool(), self.url, &kind, behind, SWEEP_ROWS, except).await?;
-                seqs.extend(swept.removed.seqs);
-                bytes += swept.removed.bytes;
-                after = swept.last;
+            if let Some(last) = page.last
+                && !keep(self.url, &table, kind.action)
+            {
+                let gone = backlog::discard_kind(self.pool(), self.url, kind, (after, last), except).await?;
+                removed.rows += gone.rows;
+                removed.bytes += gone.bytes;
             }
         }
-        Ok(Stored::Removed {
-            seqs,
-            bytes,
-            dead: false,
-            more: false,
+        Ok(Stored::Swept {
+            removed,
+            last: page.last,
         })
     }
 
@@ -320,19 +316,13 @@ impl Keeper<'_> {
             },
         };
         let buried = backlog::bury_oldest(self.pool(), self.url, REMOVE_ROWS, too_much, except).await?;
-        let count = buried.seqs.len();
-        if count == 0 {
+        if buried.rows == 0 {
             // All of it is in memory, and about to be delivered.
             return Ok(nothing);
         }
         warn!(self.shared.log, "the backlog of an endpoint was beyond its bounds; the oldest events became dead letters";
-            "endpoint" => self.shared.shown(self.url), "events" => count);
-        Ok(Stored::Removed {
-            seqs: buried.seqs,
-            bytes: buried.bytes,
-            dead: true,
-            more: true,
-        })
+            "endpoint" => self.shared.shown(self.url), "events" => buried.rows);
+        Ok(Stored::Expired(buried))
     }
 }
 

@@ -122,6 +122,15 @@ impl From<StoredPlace> for Place {
     }
 }
 
+/// Rows that have left a backlog without having been delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many.
+    pub rows: u64,
+    /// Their bytes of payload.
+    pub bytes: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

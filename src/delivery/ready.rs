@@ -2,8 +2,9 @@
 //!
 //! It holds tokens, not events: an outbox has at most one token in it, and a token is the right to one *turn* on that
 //! outbox. It is touched when an endpoint becomes ready and when a turn ends, never for each event. Endpoints take
-//! turns in the order in which they became ready; those whose last outcome failed may together occupy at most a
-//! quarter of the workers, so that endpoints which hang cannot hold all of them.
+//! turns in the order in which they became ready. So that endpoints which hang cannot hold all workers, those whose last
+//! outcome failed may together occupy at most a quarter of them, and those of which it is not known whether they answer
+//! at all, at most half. A success ends that for an endpoint at once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,14 +25,29 @@ pub(super) struct ReadyQueue {
     max_workers: usize,
 }
 
+/// What is known of an endpoint, and so how many workers it and its like may occupy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Its last outcome was a success.
+    Proven,
+    /// It has not answered yet, or not for a while.
+    #[default]
+    Unproven,
+    /// Its last outcome was a failure.
+    Failing,
+}
+
+/// All classes.
+const CLASSES: [Class; 3] = [Class::Proven, Class::Unproven, Class::Failing];
+
 #[derive(Default)]
 struct State {
-    healthy: VecDeque<Token>,
-    failing: VecDeque<Token>,
-    /// Gives tokens their order over both queues.
+    /// By class.
+    tokens: [VecDeque<Token>; CLASSES.len()],
+    /// Gives tokens their order over all queues.
     arrivals: u64,
-    /// Workers on endpoints that were failing when their turn began.
-    failing_turns: usize,
+    /// Workers on endpoints that were of this class when their turn began.
+    turns: [usize; CLASSES.len()],
     workers: usize,
     idle: usize,
     closed: bool,
@@ -45,7 +61,7 @@ struct Token {
 /// The right of one worker to serve one outbox, until it is given back with [`ReadyQueue::end_turn`].
 pub(super) struct Turn {
     pub(super) outbox: Arc<Outbox>,
-    failing: bool,
+    class: Class,
 }
 
 /// What the caller of [`ReadyQueue::push`] has to do.
@@ -68,22 +84,15 @@ impl ReadyQueue {
         }
     }
 
-    /// Appends the token of `outbox`, whose last outcome failed or not.
-    pub(super) fn push(&self, outbox: Arc<Outbox>, failing: bool) -> Pushed {
+    /// Appends the token of `outbox`, an endpoint of this class.
+    pub(super) fn push(&self, outbox: Arc<Outbox>, class: Class) -> Pushed {
         let mut state = self.lock();
         if state.closed {
             return Pushed::Enough;
         }
         state.arrivals += 1;
-        let token = Token {
-            arrival: state.arrivals,
-            outbox,
-        };
-        if failing {
-            state.failing.push_back(token);
-        } else {
-            state.healthy.push_back(token);
-        }
+        let arrival = state.arrivals;
+        state.tokens[class as usize].push_back(Token { arrival, outbox });
         // A worker that was woken counts as idle until it runs: there must be one for each token, not just one.
         if state.idle >= state.servable(self.max_workers) {
             self.parked.notify_one();
@@ -131,14 +140,28 @@ impl ReadyQueue {
         None
     }
 
+    /// The endpoint has answered with a success: neither this turn nor its token counts against the doubtful ones any more.
+    pub(super) fn proven(&self, turn: &mut Turn) {
+        if turn.class == Class::Proven {
+            return;
+        }
+        let mut state = self.lock();
+        state.promote(turn.outbox.number());
+        self.leave(&mut state, turn.class);
+        state.turns[Class::Proven as usize] += 1;
+        turn.class = Class::Proven;
+    }
+
     /// Gives a turn back.
-    pub(super) fn end_turn(&self, Turn { failing, .. }: Turn) {
-        if failing {
-            let mut state = self.lock();
-            state.failing_turns -= 1;
-            if state.idle > 0 && !state.failing.is_empty() {
-                self.parked.notify_one();
-            }
+    pub(super) fn end_turn(&self, Turn { class, .. }: Turn) {
+        self.leave(&mut self.lock(), class);
+    }
+
+    /// There is one turn less of this class, which may be what a token of it waits for.
+    fn leave(&self, state: &mut State, class: Class) {
+        state.turns[class as usize] -= 1;
+        if class != Class::Proven && state.idle > 0 && state.servable(self.max_workers) > 0 {
+            self.parked.notify_one();
         }
     }
 
@@ -151,15 +174,14 @@ impl ReadyQueue {
     /// Whether other endpoints wait for a worker while all of them are busy: then a turn ends with its quantum.
     pub(super) fn others_wait(&self) -> bool {
         let state = self.lock();
-        state.idle == 0 && !(state.healthy.is_empty() && state.failing.is_empty())
+        state.idle == 0 && state.tokens.iter().any(|tokens| !tokens.is_empty())
     }
 
     /// No turn is given any more.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.healthy.clear();
-        state.failing.clear();
+        state.tokens.iter_mut().for_each(VecDeque::clear);
         self.parked.notify_all();
     }
 
@@ -183,33 +205,63 @@ impl ReadyQueue {
     }
 }
 
+impl Class {
+    /// How many workers may be on endpoints of this class.
+    fn bound(self, max_workers: usize) -> usize {
+        match self {
+            Self::Proven => max_workers,
+            Self::Unproven => (max_workers / 2).max(1),
+            Self::Failing => (max_workers / 4).max(1),
+        }
+    }
+}
+
 impl State {
+    /// How many more turns on endpoints of this class there may be.
+    fn room(&self, class: Class, max_workers: usize) -> usize {
+        class
+            .bound(max_workers)
+            .saturating_sub(self.turns[class as usize])
+    }
+
     /// How many tokens may be served now.
     fn servable(&self, max_workers: usize) -> usize {
-        let failing_may = (max_workers / 4).max(1).saturating_sub(self.failing_turns);
-        self.healthy.len() + self.failing.len().min(failing_may)
+        let of = |class: Class| {
+            self.tokens[class as usize]
+                .len()
+                .min(self.room(class, max_workers))
+        };
+        CLASSES.into_iter().map(of).sum()
     }
 
     /// Takes the token that came first of those that may be served.
     fn pop(&mut self, max_workers: usize) -> Option<Turn> {
-        let failing_may = self.failing_turns < (max_workers / 4).max(1);
-        let healthy_first = match (self.healthy.front(), self.failing.front()) {
-            (Some(healthy), Some(failing)) => !failing_may || healthy.arrival < failing.arrival,
-            (Some(_), None) => true,
-            (None, Some(_)) if failing_may => false,
-            (None, _) => return None,
-        };
-        let (queue, failing) = if healthy_first {
-            (&mut self.healthy, false)
-        } else {
-            (&mut self.failing, true)
-        };
-        let token = queue.pop_front()?;
-        self.failing_turns += usize::from(failing);
+        let arrival = |class: Class| self.tokens[class as usize].front().map(|token| token.arrival);
+        let class = CLASSES
+            .into_iter()
+            .filter(|class| self.room(*class, max_workers) > 0)
+            .filter_map(|class| arrival(class).map(|arrival| (arrival, class)))
+            .min_by_key(|(arrival, _)| *arrival)?
+            .1;
+        let token = self.tokens[class as usize].pop_front()?;
+        self.turns[class as usize] += 1;
         Some(Turn {
             outbox: token.outbox,
-            failing,
+            class,
         })
+    }
+
+    /// Puts the token of the outbox of this number, if it has one, among those of the proven ones.
+    fn promote(&mut self, number: usize) {
+        for class in [Class::Unproven, Class::Failing] {
+            let tokens = &mut self.tokens[class as usize];
+            let place = tokens.iter().position(|token| token.outbox.number() == number);
+            if let Some(token) = place.and_then(|place| tokens.remove(place)) {
+                let proven = &mut self.tokens[Class::Proven as usize];
+                let place = proven.partition_point(|other| other.arrival < token.arrival);
+                proven.insert(place, token);
+            }
+        }
     }
 }
 
@@ -225,6 +277,10 @@ mod tests {
     use crate::endpoint::{EndpointSettings, Standing};
 
     fn outbox() -> Arc<Outbox> {
+        numbered(0)
+    }
+
+    fn numbered(number: usize) -> Arc<Outbox> {
         let settings = EndpointSettings::default();
         let slots = Slots::new(settings.timeout, Names::start().unwrap(), Connections::new(1, 1));
         let interval = Duration::from_secs(1);
@@ -247,13 +303,13 @@ mod tests {
             standing: Standing::Active,
             changed_at: std::time::SystemTime::UNIX_EPOCH,
         };
-        Arc::new(Outbox::new(0, target, configured, policy, slots))
+        Arc::new(Outbox::new(number, target, configured, policy, slots))
     }
 
     #[test]
     fn one_idle_worker_is_not_promised_to_two_endpoints() {
         let queue = Arc::new(ReadyQueue::new(8));
-        assert_eq!(queue.push(outbox(), false), Pushed::StartWorker);
+        assert_eq!(queue.push(outbox(), Class::Proven), Pushed::StartWorker);
         let turn = queue.next_turn().unwrap();
         queue.end_turn(turn);
         let worker = thread::spawn({
@@ -265,8 +321,39 @@ mod tests {
             assert!(Instant::now() < deadline, "the worker does not park");
             thread::yield_now();
         }
-        assert_eq!(queue.push(outbox(), false), Pushed::Enough);
-        assert_eq!(queue.push(outbox(), false), Pushed::StartWorker);
+        assert_eq!(queue.push(outbox(), Class::Proven), Pushed::Enough);
+        assert_eq!(queue.push(outbox(), Class::Proven), Pushed::StartWorker);
         assert!(worker.join().unwrap());
+    }
+
+    /// The numbers of the outboxes whose turns come now.
+    fn served(queue: &ReadyQueue) -> (Vec<usize>, Vec<Turn>) {
+        let pop = || queue.lock().pop(queue.max_workers);
+        let turns: Vec<Turn> = std::iter::from_fn(pop).collect();
+        (turns.iter().map(|turn| turn.outbox.number()).collect(), turns)
+    }
+
+    #[test]
+    fn doubtful_endpoints_occupy_a_part_of_the_workers_until_they_succeed() {
+        let queue = ReadyQueue::new(4);
+        let push = |number, class| {
+            let _ = queue.push(numbered(number), class);
+        };
+        for number in 0..3 {
+            push(number, Class::Unproven);
+            push(10 + number, Class::Failing);
+        }
+        push(20, Class::Proven);
+        let (numbers, mut turns) = served(&queue);
+        assert_eq!(numbers, [0, 10, 1, 20]);
+        // A turn that ends makes room for one of its class.
+        queue.end_turn(turns.remove(1));
+        assert_eq!(served(&queue).0, [11]);
+        // A success takes the endpoint's turn and its next token out of the bound.
+        push(0, Class::Failing);
+        queue.proven(&mut turns[0]);
+        assert_eq!(served(&queue).0, [2, 0]);
+        assert_eq!(queue.lock().turns, [3, 2, 1]);
+        assert_eq!(queue.lock().tokens.each_ref().map(VecDeque::len), [0, 0, 1]);
     }
 }

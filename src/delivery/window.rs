@@ -1,26 +1,20 @@
 //! How many requests an endpoint may have in flight: its window. Pure.
 
-/// Starts small, grows with success, shrinks on timeouts, up to the endpoint's in-flight limit.
+/// Starts with one request, grows with success, shrinks on timeouts, up to the endpoint's in-flight limit.
 ///
-/// So an endpoint that hangs from the start holds a few workers, not its whole limit.
+/// So an endpoint that hangs from the start holds one worker, not its whole limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     size: usize,
     limit: usize,
 }
 
-/// The window of an endpoint that nothing is known of yet.
-const START: usize = 4;
-
 impl Window {
     /// The window of an endpoint with this in-flight limit.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let limit = limit.max(1);
-        Self {
-            size: START.min(limit),
-            limit,
-        }
+        Self { size: 1, limit }
     }
 
     /// How many requests may be in flight now: at least one.
@@ -58,7 +52,7 @@ mod tests {
     #[test]
     fn grows_to_the_limit_and_shrinks_to_one() {
         let mut window = Window::new(64);
-        assert_eq!(window.size(), 4);
+        assert_eq!(window.size(), 1);
         for _ in 0..100 {
             window.answered();
         }

@@ -44,6 +44,22 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
+impl Wish {
+    /// Reads a wish; `now` is what durations count back from.
+    ///
+    /// # Errors
+    /// [`OperatorError::Invalid`] for the first part that is wrong.
+    pub fn parse(
+        texts: &FilterTexts,
+        all: bool,
+        dry_run: bool,
+        now: SystemTime,
+    ) -> Result<Self, OperatorError> {
+        let filter = parse_filter(texts, now)?;
+        Ok(Self { filter, all, dry_run })
+    }
+}
+
 /// Reads a filter; `now` is what durations count back from.
 ///
 /// # Errors

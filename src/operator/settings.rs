@@ -39,20 +39,19 @@ pub struct SettingTexts {
 /// endpoint can be set up before anything is subscribed.
 ///
 /// # Errors
-/// [`OperatorError::Invalid`] for what is wrong, or when nothing is to be changed; [`OperatorError::UnknownEndpoint`].
+/// [`OperatorError::Invalid`] for a URL that cannot be one; [`OperatorError::UnknownEndpoint`].
 pub async fn set(
     pool: &PgPool,
     url: &str,
-    texts: &SettingTexts,
+    changes: &SettingChanges,
     new: bool,
 ) -> Result<EndpointDetails, OperatorError> {
-    let changes = parse(texts)?;
     if new {
         validate_url(url).map_err(|error| OperatorError::invalid("url", error.to_string()))?;
     } else {
         check_known(pool, "url", url).await?;
     }
-    endpoint_settings::set(pool, url, &changes).await?;
+    endpoint_settings::set(pool, url, changes).await?;
     details(pool, url).await
 }
 

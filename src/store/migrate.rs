@@ -52,6 +52,7 @@ const SOURCE: &[Step] = &[
     step!("source", 1, "0001_ids"),
     step!("source", 2, "0002_schema_log"),
     step!("source", 3, "0003_schema_log_triggers"),
+    step!("source", 4, "0004_schema_log_tables"),
     step!("source", 5, "0005_schema_log_applied"),
 ];
 

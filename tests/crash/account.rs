@@ -1,6 +1,6 @@
 //! The account: what was committed against what arrived.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use super::Manner;
 use crate::support::receiver::Request;
 use crate::support::world::webhook_id;
 
-/// A change of a row. No key and no version is used twice, so that no two changes are the same.
+/// A change of a row, or a TRUNCATE. No version is used twice and no row is deleted twice, so that no two changes are the
+/// same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Change {
     action: String,
@@ -18,6 +19,8 @@ pub(super) struct Change {
     old_key: Option<i64>,
     key: Option<i64>,
     version: Option<i64>,
+    /// Where a TRUNCATE is: nothing else tells two of them apart.
+    truncated_at: Option<String>,
 }
 
 /// What is delivered in order: a row, or a table without a key.
@@ -31,8 +34,10 @@ impl Change {
             let columns = record[list].as_array()?;
             columns.iter().find(|column| column["name"] == name)?["value"].as_i64()
         };
+        let action = text("action");
         Self {
-            action: text("action"),
+            truncated_at: (action == "T").then(|| text("lsn")),
+            action,
             table: text("table"),
             old_key: column("identity", "id"),
             key: column("columns", "id"),
@@ -40,7 +45,7 @@ impl Change {
         }
     }
 
-    /// The lanes it is in: two where it changes the key.
+    /// The lanes of a change of a row: two where it changes the key.
     fn lanes(&self) -> Vec<Lane> {
         let mut lanes = vec![(self.table.clone(), self.old_key.or(self.key))];
         let after = (self.table.clone(), self.key.or(self.old_key));
@@ -85,10 +90,20 @@ impl fmt::Display for Figures {
 impl Account {
     /// An account of changes in commit order.
     pub(super) fn new(committed: Vec<Change>) -> Self {
+        // A TRUNCATE is in all lanes of its table, those included that begin later.
+        let mut tables: HashMap<String, HashSet<Lane>> = HashMap::new();
+        for change in committed.iter().filter(|change| change.truncated_at.is_none()) {
+            let lanes = tables.entry(change.table.clone()).or_default();
+            lanes.extend(change.lanes());
+        }
         let mut lengths: HashMap<Lane, usize> = HashMap::new();
         let mut places = HashMap::new();
         for change in committed {
-            let at = change.lanes().into_iter().map(|lane| {
+            let lanes = match &change.truncated_at {
+                Some(_) => tables.get(&change.table).into_iter().flatten().cloned().collect(),
+                None => change.lanes(),
+            };
+            let at = lanes.into_iter().map(|lane| {
                 let length = lengths.entry(lane.clone()).or_default();
                 *length += 1;
                 (lane, *length - 1)
@@ -104,6 +119,14 @@ impl Account {
 
     pub(super) fn len(&self) -> usize {
         self.places.len()
+    }
+
+    /// How many of the changes are TRUNCATEs.
+    pub(super) fn truncates(&self) -> usize {
+        self.places
+            .keys()
+            .filter(|change| change.truncated_at.is_some())
+            .count()
     }
 
     /// Checks what came to one endpoint: nothing but what was committed, nothing before what it has to follow has been

@@ -5,6 +5,7 @@
 //! runs it at length. The figures are printed.
 
 mod account;
+mod placed;
 mod writer;
 
 use std::env;
@@ -128,7 +129,8 @@ fn world() -> World {
     let mut world = World::new(&[]);
     world.sql.run(
         "CREATE TABLE items (id bigint PRIMARY KEY, version bigint NOT NULL, filler text NOT NULL DEFAULT '');
-         CREATE TABLE notes (version bigint NOT NULL)",
+         CREATE TABLE notes (version bigint NOT NULL);
+         CREATE TABLE pads (id bigint PRIMARY KEY, version bigint NOT NULL)",
     );
     world.sql.run(&format!(
         "SELECT pg_create_logical_replication_slot('{TRUTH}', 'wal2json')"
@@ -187,7 +189,7 @@ fn wait_until_all_arrived(world: &mut World) {
 fn committed(world: &mut World) -> Vec<Change> {
     let records: Vec<String> = world.sql.values(&format!(
         "SELECT data FROM pg_logical_slot_get_changes('{TRUTH}', NULL, NULL,
-             'format-version', '2', 'include-transaction', 'false', 'add-tables', 'public.*')"
+             'format-version', '2', 'include-transaction', 'false', 'include-lsn', 'true', 'add-tables', 'public.*')"
     ));
     let parse = |record: &String| Change::of(&serde_json::from_str(record).unwrap());
     records.iter().map(parse).collect()
@@ -219,7 +221,15 @@ fn killed_again_and_again_it_loses_nothing_and_keeps_the_order_of_each_row() {
     assert!(program.terminate().0.success());
 
     let mut account = Account::new(committed(&mut world));
-    println!("seed {seed}: {kills} kills, {} changes", account.len());
+    println!(
+        "seed {seed}: {kills} kills, {} changes, {} of them TRUNCATE; {} changes of a table",
+        account.len(),
+        account.truncates(),
+        world
+            .sql
+            .value::<i64>("SELECT count(*) FROM pgstream.schema_log WHERE schema_name = 'public'"),
+    );
+    assert!(account.truncates() > 0);
     for endpoint in &endpoints {
         let requests = endpoint.receiver.requests();
         let taken = endpoint.taken.lock().unwrap();

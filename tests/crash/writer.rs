@@ -16,6 +16,8 @@ const WRITERS: i64 = 3;
 const SPAN: i64 = 1_000_000_000;
 /// Rows of a COPY.
 const COPIED: i64 = 50;
+/// Rows of a writer in the table that is truncated and altered now and then.
+const PADS: i64 = 20;
 /// Rows of a big transaction, each changed twice.
 const MANY: i64 = 1_000;
 
@@ -68,6 +70,16 @@ struct Writer {
 impl Writer {
     /// Writes one transaction, and sometimes takes it back.
     fn write(&mut self) {
+        // Alone in their transactions: they wait for everybody, and nobody must wait for them meanwhile.
+        if self.rng.u8(..100) == 0 {
+            let end = if self.rng.u8(..4) == 0 {
+                "ROLLBACK"
+            } else {
+                "COMMIT"
+            };
+            let statement = self.whole_table();
+            return self.sql.run(&format!("BEGIN; {statement}; {end}"));
+        }
         let changes = match self.rng.u8(..10) {
             0..6 => 1,
             _ => self.rng.usize(2..10),
@@ -107,6 +119,13 @@ impl Writer {
                 format!("DELETE FROM items WHERE id = {key};")
             }
             (55..60, _) => format!("INSERT INTO notes VALUES ({version});"),
+            (62..68, _) => {
+                let key = self.rng.i64(..PADS) + self.last / SPAN * SPAN;
+                format!(
+                    "INSERT INTO pads VALUES ({key}, {version})
+                     ON CONFLICT (id) DO UPDATE SET version = excluded.version;"
+                )
+            }
             (60..62, _) => {
                 let first = self.next(COPIED);
                 self.rows.extend(first..first + COPIED);
@@ -122,6 +141,15 @@ impl Writer {
                 let filler = self.rng.usize(..500);
                 format!("INSERT INTO items VALUES ({key}, {version}, repeat('x', {filler}));")
             }
+        }
+    }
+
+    /// The statement of a change of a whole table.
+    fn whole_table(&mut self) -> &'static str {
+        match self.rng.u8(..4) {
+            0 => "ALTER TABLE pads ADD COLUMN IF NOT EXISTS extra text DEFAULT 'x'",
+            1 => "ALTER TABLE pads DROP COLUMN IF EXISTS extra",
+            _ => "TRUNCATE pads",
         }
     }
 

@@ -27,6 +27,16 @@ pub(crate) fn pgstream(arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs a command on the store of this URL, and gives what it prints.
+pub(crate) fn command(store: &str, arguments: &[&str]) -> String {
+    let output = pgstream(arguments)
+        .args(["--pgurl", store])
+        .output()
+        .expect("the program runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("the program prints UTF-8")
+}
+
 /// A running `pgstream run`. Dropping it kills it, as a crash would.
 pub(crate) struct Program {
     child: Child,

@@ -2,6 +2,7 @@
 
 mod drain;
 mod injector;
+mod isolation;
 mod latency;
 mod memory;
 mod posts;
@@ -29,6 +30,7 @@ pub(crate) const PARTS: [(&str, Part); 6] = [
     ("slow", slow::measure),
     ("latency", latency::measure),
     ("memory", memory::measure),
+    ("isolation", isolation::measure),
 ];
 
 /// How much is done.
@@ -48,6 +50,8 @@ pub(crate) struct Scale {
     hanging: usize,
     /// How long it hangs.
     hang: Duration,
+    /// How often each row changes for the endpoints that are beside bad ones.
+    isolated: usize,
     /// How long the program rests before its memory is looked at.
     rest: Duration,
 }
@@ -63,6 +67,7 @@ impl Scale {
             timed: 5_000,
             hanging: 300_000,
             hang: Duration::from_secs(20),
+            isolated: 400,
             rest: Duration::from_secs(3),
         }
     }
@@ -77,6 +82,7 @@ impl Scale {
             timed: 50,
             hanging: 2_000,
             hang: Duration::from_millis(200),
+            isolated: 3,
             rest: Duration::from_millis(100),
         }
     }

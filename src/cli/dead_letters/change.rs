@@ -51,11 +51,7 @@ impl ReplayCommand {
     pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
         let mut progress = Progress::new(&context.log);
         let done = on_store(context, &self.store(), async |pool| {
-            let wish = Wish {
-                filter: letters::parse_filter(&self.filter(), SystemTime::now())?,
-                all: self.all,
-                dry_run: self.dry_run,
-            };
+            let wish = Wish::parse(&self.filter(), self.all, self.dry_run, SystemTime::now())?;
             let mut go_on =
                 |done: &ReplayDocument| progress.tell("replayed", done.replayed + done.duplicates);
             letters::replay(&pool, &wish, self.to.as_deref(), &mut go_on).await
@@ -68,11 +64,7 @@ impl DiscardCommand {
     pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
         let mut progress = Progress::new(&context.log);
         let done = on_store(context, &self.store(), async |pool| {
-            let wish = Wish {
-                filter: letters::parse_filter(&self.filter(), SystemTime::now())?,
-                all: self.all,
-                dry_run: self.dry_run,
-            };
+            let wish = Wish::parse(&self.filter(), self.all, self.dry_run, SystemTime::now())?;
             let mut go_on = |done: &DiscardDocument| progress.tell("discarded", done.discarded);
             letters::discard(&pool, &wish, &mut go_on).await
         })?;

@@ -3,7 +3,7 @@
 use super::look::details;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::on_store::{on_store, show, store_command};
+use crate::cli::on_store::{failure, on_store, show, store_command};
 use crate::operator::settings::{self, SettingTexts};
 
 store_command! {
@@ -51,8 +51,10 @@ impl SetCommand {
             batch_wait: self.batch_wait.clone(),
             batch_bytes: self.batch_bytes.clone(),
         };
+        // A wrong value is told apart before anything is connected to.
+        let changes = settings::parse(&texts).map_err(failure)?;
         let found = on_store(context, &self.store(), async |pool| {
-            settings::set(&pool, &self.url, &texts, self.new).await
+            settings::set(&pool, &self.url, &changes, self.new).await
         })?;
         show(context, self.json, &found, details)
     }

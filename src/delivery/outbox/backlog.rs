@@ -32,7 +32,8 @@ use crate::progress::SettleToken;
 /// How long rows that are done with wait for more, to be deleted together.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Says of an endpoint's URL, a table and a kind of change whether it is still subscribed to.
+/// Says of an endpoint's URL, a table and a kind of change whether it is subscribed to at the time of asking: what was
+/// unsubscribed may be subscribed to again while rows wait.
 pub(in crate::delivery) type Keep = Arc<dyn Fn(&str, &TableName, char) -> bool + Send + Sync>;
 
 /// Which way new deliveries go.
@@ -97,8 +98,10 @@ pub(super) struct Backlog {
     pub(super) disable: Option<&'static str>,
     /// What is still subscribed to, if that has changed.
     pub(super) keep: Option<Keep>,
-    /// Whether the rows are to be looked through for what nobody is subscribed to.
-    pub(super) sweep_rows: bool,
+    /// Behind which row they are to be looked through for what nobody is subscribed to, if they are.
+    pub(super) sweep_after: Option<i64>,
+    /// Whether that was the last work for the store.
+    pub(super) swept_last: bool,
 }
 
 /// A delivery on its way to the backlog.
@@ -394,6 +397,6 @@ impl State {
             }
         }
         self.backlog.keep = Some(Arc::clone(keep));
-        self.backlog.sweep_rows = self.backlog.has_rows();
+        self.backlog.sweep_after = self.backlog.has_rows().then_some(0);
     }
 }

@@ -11,6 +11,7 @@
 
 mod backlog;
 mod counts;
+mod lending;
 mod next;
 mod outcome;
 mod retention;
@@ -23,16 +24,17 @@ use std::time::{Duration, Instant, SystemTime};
 use self::backlog::{Backlog, Route};
 pub(super) use self::backlog::{Dying, Keep, Queued};
 pub use self::counts::Counts;
+pub(super) use self::lending::Work;
 pub(super) use self::next::{Change, Load, Next, Settled};
 pub use self::retention::Retention;
 pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored};
 use super::backing::{Backing, Delivery};
-use super::lanes::{Group, Lanes, Member};
+use super::lanes::Lanes;
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::window::Window;
-use super::worker::{Slot, Slots};
-use crate::endpoint::{EndpointSettings, Health, HealthState, Order, Permission, Standing, Transition};
+use super::worker::Slots;
+use crate::endpoint::{EndpointSettings, Health, HealthState, Order, Standing, Transition};
 use crate::event::Event;
 use crate::progress::SettleToken;
 
@@ -78,6 +80,8 @@ struct State {
     slots: Slots,
     /// Exchanges under way.
     in_flight: usize,
+    /// Since when they wait for an answer: the last one, or the first lending after a rest.
+    waiting_since: Option<Instant>,
     /// Whether its token is in the ready queue.
     queued: bool,
     health: Health,
@@ -100,16 +104,6 @@ struct State {
     stopped: bool,
 }
 
-/// Some deliveries, lent to a worker together with a connection slot.
-pub(super) struct Work {
-    group: Group,
-    /// What is to be sent, in order.
-    pub(super) events: Vec<Arc<Event>>,
-    pub(super) slot: Arc<Slot>,
-    /// Whether the endpoint gets batches, and so this as one.
-    pub(super) batched: bool,
-}
-
 impl Outbox {
     pub(super) fn new(
         number: usize,
@@ -130,6 +124,7 @@ impl Outbox {
             slots,
             settings,
             in_flight: 0,
+            waiting_since: None,
             queued: false,
             health: Health::new(Instant::now()),
             backlog: Backlog {
@@ -374,62 +369,6 @@ impl State {
         self.lanes.push(delivery, place);
     }
 
-    /// Lends the next work, if there is any and the window has room.
-    fn take(&mut self, now: Instant) -> Option<Work> {
-        if !self.has_work(now) {
-            return None;
-        }
-        let batch = self.settings.batch;
-        let len = |delivery: &Delivery| delivery.event.payload.len() as u64;
-        // The first goes in any case.
-        let first = self.lanes.next_of_new_group().map_or(0, len);
-        let (mut room, mut bytes) = (batch.size.saturating_sub(1), batch.bytes.saturating_sub(first));
-        let group = self.lanes.take(|delivery| {
-            let fits = room > 0 && len(delivery) <= bytes;
-            if fits {
-                room -= 1;
-                bytes -= len(delivery);
-            }
-            fits
-        })?;
-        self.batch_since = None;
-        self.in_flight += 1;
-        self.health.lent();
-        let event = |member: Member| Arc::clone(&self.lanes.get(member).event);
-        Some(Work {
-            events: group.sending().map(event).collect(),
-            group,
-            slot: self.slots.lend(),
-            batched: batch.size > 1,
-        })
-    }
-
-    fn has_work(&mut self, now: Instant) -> bool {
-        let permitted = match self.health.permission(self.in_flight) {
-            Permission::Free => self.in_flight < self.window.size(),
-            Permission::OneProbe => true,
-            Permission::Not => false,
-        };
-        permitted && !self.stopped && self.lanes.has_ready() && self.batch_is_due(now).is_none()
-    }
-
-    /// When a batch that waits for more is sent as it is; nothing if it need not wait.
-    fn batch_is_due(&mut self, now: Instant) -> Option<Instant> {
-        let batch = self.settings.batch;
-        // What waits behind what is ready may join it; what is sent once more stays as it is.
-        let waiting = self.lanes.len() - self.lanes.in_flight() - self.lanes.delayed();
-        let full = batch.size <= 1 || batch.wait.is_zero() || waiting >= batch.size;
-        if full || self.lanes.next_is_sent_once_more() {
-            return None;
-        }
-        if !self.lanes.has_ready() {
-            self.batch_since = None;
-            return None;
-        }
-        let due = *self.batch_since.get_or_insert(now) + batch.wait;
-        (due > now).then_some(due)
-    }
-
     fn advance_health(&mut self, now: Instant) -> Option<Change> {
         let transition = self.health.advance(now)?;
         Some(self.changed(transition))
@@ -462,7 +401,7 @@ impl State {
         self.join_if_drained(now, &mut next);
         next.requeue = !self.queued && self.has_work(now);
         self.queued |= next.requeue;
-        next.failing = self.health.is_failing();
+        next.class = self.class(now);
         next.keep = self.wants_keeper(now);
         if self.hold_check.is_none() && self.backlog.route == Route::Direct && !self.lanes.is_empty() {
             self.hold_check = Some(now + HOLD);

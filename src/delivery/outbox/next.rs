@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Work;
+use crate::delivery::ready::Class;
 use crate::endpoint::Transition;
 use crate::event::Event;
 use crate::progress::SettleToken;
@@ -14,10 +15,10 @@ use crate::progress::SettleToken;
 pub(in crate::delivery) struct Next {
     /// The work to do now.
     pub(in crate::delivery) work: Option<Work>,
-    /// Put the token into the ready queue, where a failing endpoint is treated as such.
+    /// Put the token into the ready queue.
     pub(in crate::delivery) requeue: bool,
-    /// Whether the last outcome was a failure.
-    pub(in crate::delivery) failing: bool,
+    /// As what the endpoint is treated there.
+    pub(in crate::delivery) class: Class,
     /// Have a keeper come.
     pub(in crate::delivery) keep: bool,
     /// When the timer has to look at the outbox.

@@ -31,6 +31,7 @@ impl Outbox {
         drop(events);
         let mut state = self.lock();
         state.in_flight -= 1;
+        state.waiting_since = (state.in_flight > 0).then_some(now);
         state.slots.give_back(slot, now);
         let mut next = Next::default();
         match &answer.outcome {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::backing::{Backing, Delivery, Half};
+use super::super::model::Removed;
 use super::backlog::{Dying, Queued};
 use super::work::{Loaded, NO_ROOM, StoreWork, Stored};
 use super::{Next, Outbox, Settled, State};
@@ -27,24 +28,16 @@ impl Outbox {
             }
             Stored::Loaded { rows, end } => state.loaded(self.target.url(), rows, end, now),
             Stored::NoRoom => state.backlog.no_room_until = Some(now + NO_ROOM),
-            Stored::Removed {
-                seqs,
-                bytes,
-                dead,
-                more,
-            } => {
-                let count = seqs.len() as u64;
-                state.backlog.total_rows = state.backlog.total_rows.saturating_sub(count);
-                state.backlog.total_bytes = state.backlog.total_bytes.saturating_sub(bytes);
-                let counter = if dead {
-                    &mut state.counts.dead
-                } else {
-                    &mut state.counts.discarded
-                };
-                *counter += count;
-                if more {
-                    state.backlog.retain_at = Some(now);
-                }
+            Stored::Swept { removed, last } => {
+                state.removed(removed);
+                state.counts.discarded += removed.rows;
+                // Another sweep that has begun meanwhile goes first.
+                state.backlog.sweep_after = state.backlog.sweep_after.or(last);
+            }
+            Stored::Expired(removed) => {
+                state.removed(removed);
+                state.counts.dead += removed.rows;
+                state.backlog.retain_at = Some(now);
             }
             Stored::Recorded => {}
         }
@@ -78,7 +71,9 @@ impl Outbox {
                     .for_each(|one| backlog.queue.push_front(one));
             }
             StoreWork::Load { .. } => {}
-            StoreWork::Sweep { .. } => backlog.sweep_rows = true,
+            StoreWork::Sweep { after, .. } => {
+                backlog.sweep_after.get_or_insert(after);
+            }
             StoreWork::Retain { .. } => backlog.retain_at = Some(now),
             StoreWork::RecordHealth(state) => {
                 backlog.health.get_or_insert(state);
@@ -102,6 +97,13 @@ impl State {
                 self.settle(delivery, now, &mut next.settled);
             }
         }
+    }
+
+    /// Rows that were not in memory are gone.
+    fn removed(&mut self, removed: Removed) {
+        let backlog = &mut self.backlog;
+        backlog.total_rows = backlog.total_rows.saturating_sub(removed.rows);
+        backlog.total_bytes = backlog.total_bytes.saturating_sub(removed.bytes);
     }
 
     fn forget_row(&mut self, seq: i64, bytes: u64) {

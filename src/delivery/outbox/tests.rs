@@ -1,6 +1,7 @@
 //! The outbox as a whole against a store, a receiver and a stream in the plainest words.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::delivery::model::Attempts;
+use crate::delivery::model::{Attempts, Removed};
 use crate::delivery::outcome::{Outcome, Reason};
 use crate::delivery::retry::{Backoff, Retries};
 use crate::delivery::worker::{Answer, Connections, Names};
@@ -27,6 +28,8 @@ enum Step {
     Finish(usize, Ending),
     /// Memory is short.
     Spill,
+    /// Nobody is subscribed to deletions any more, until something is read.
+    Sweep,
     /// The keeper takes its next piece of work, if it is called for.
     Take,
     /// The store has done it, or not.
@@ -79,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Begin),
         6 => (any::<usize>(), ending).prop_map(|(which, ending)| Step::Finish(which, ending)),
         1 => Just(Step::Spill),
+        1 => Just(Step::Sweep),
         6 => Just(Step::Take),
         6 => store.prop_map(Step::Done),
         2 => Just(Step::Ring),
@@ -115,6 +119,9 @@ struct World {
     delivered: Vec<u64>,
     /// The lane of what was refused has moved on.
     refused: HashSet<u64>,
+    /// Of the deletions before this number nothing is asked any more.
+    swept: u64,
+    wants_deletions: Arc<AtomicBool>,
 }
 
 fn names() -> Arc<Names> {
@@ -152,6 +159,11 @@ fn outbox(batch: usize) -> Outbox {
     Outbox::new(0, target, configured, policy, slots)
 }
 
+/// Every fifth change is a deletion.
+fn action(number: u64) -> char {
+    if number.is_multiple_of(5) { 'D' } else { 'I' }
+}
+
 fn position(number: u64) -> Position {
     let lsn = Lsn::new(number + 1);
     Position {
@@ -183,6 +195,8 @@ impl World {
             settled: HashSet::new(),
             delivered: Vec::new(),
             refused: HashSet::new(),
+            swept: 0,
+            wants_deletions: Arc::new(AtomicBool::new(true)),
         }
     }
 
@@ -194,7 +208,7 @@ impl World {
                 table: "t".into(),
                 root: None,
             }),
-            action: 'I',
+            action: action(number),
             position: position(number),
             origin: Origin::Stream,
             replay_run: 0,
@@ -230,7 +244,8 @@ impl World {
             }
             let number: u64 = settled.event.id.parse().unwrap();
             // The rule that nothing breaks: a token is settled only for what cannot be lost any more.
-            let safe = self.delivered.contains(&number)
+            let safe = self.is_unwanted(number)
+                || self.delivered.contains(&number)
                 || self.dead.contains(&number)
                 || self.rows.values().any(|row| row.number == number)
                 || self.mark.is_some_and(|mark| position(number).is_before(&mark));
@@ -353,8 +368,35 @@ impl World {
                 });
                 Kept::Loaded(loaded.collect(), end)
             }
+            StoreWork::Sweep { after, keep, except } => self.sweep(*after, keep, except),
             _ => Kept::Plain,
         }
+    }
+
+    /// Looks through three rows.
+    fn sweep(&mut self, after: i64, keep: &Keep, except: &[i64]) -> Kept {
+        let page: Vec<(i64, u64)> = self
+            .rows
+            .range(after + 1..)
+            .take(3)
+            .map(|(seq, row)| (*seq, row.number))
+            .collect();
+        let mut removed = Removed::default();
+        for (seq, number) in &page {
+            if !except.contains(seq) && !keep("", &self.event(*number).table, action(*number)) {
+                self.rows.remove(seq);
+                removed.rows += 1;
+                removed.bytes += 2;
+            }
+        }
+        Kept::Swept {
+            removed,
+            last: page.last().map(|(seq, _)| *seq),
+        }
+    }
+
+    fn is_unwanted(&self, number: u64) -> bool {
+        number < self.swept && action(number) == 'D'
     }
 
     /// Killed and started again: what is not settled is read again, in the order of the stream.
@@ -395,6 +437,7 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Push(keys) => {
+                self.wants_deletions.store(true, Ordering::Relaxed);
                 let from = self.read.len() as u64;
                 self.read.extend(keys);
                 self.push(from..self.read.len() as u64);
@@ -403,6 +446,15 @@ impl World {
             Step::Finish(which, ending) => self.finish(which, ending),
             Step::Spill => {
                 let next = self.outbox.spill("memory is short", self.now);
+                self.follow(next);
+            }
+            Step::Sweep => {
+                self.swept = self.read.len() as u64;
+                self.wants_deletions.store(false, Ordering::Relaxed);
+                let wanted = Arc::clone(&self.wants_deletions);
+                let keep: Keep =
+                    Arc::new(move |_, _, action| action != 'D' || wanted.load(Ordering::Relaxed));
+                let next = self.outbox.sweep(&keep, self.now);
                 self.follow(next);
             }
             Step::Take => self.take(),
@@ -444,7 +496,9 @@ impl World {
         }
         for (later, keys) in self.read.iter().enumerate() {
             for (earlier, before) in self.read[..later].iter().enumerate() {
-                if !meet(*before, *keys) || self.refused.contains(&(earlier as u64)) {
+                // What was discarded may come after all if the program is killed before its row is deleted.
+                let gone = self.refused.contains(&(earlier as u64)) || self.is_unwanted(earlier as u64);
+                if !meet(*before, *keys) || gone {
                     continue;
                 }
                 let (Some(a), Some(b)) = (first.get(&(earlier as u64)), first.get(&(later as u64))) else {
@@ -461,6 +515,7 @@ enum Kept {
     Plain,
     Appended(Vec<Option<i64>>),
     Loaded(Vec<Loaded>, bool),
+    Swept { removed: Removed, last: Option<i64> },
 }
 
 impl Kept {
@@ -468,6 +523,7 @@ impl Kept {
         match (self, work) {
             (Self::Appended(seqs), StoreWork::Append(queued)) => super::Stored::Appended { queued, seqs },
             (Self::Loaded(rows, end), _) => super::Stored::Loaded { rows, end },
+            (Self::Swept { removed, last }, _) => super::Stored::Swept { removed, last },
             (_, StoreWork::Bury(dying)) => super::Stored::Buried(dying),
             (_, StoreWork::Clear { finished, .. }) => super::Stored::Cleared(finished),
             _ => super::Stored::Recorded,
@@ -512,7 +568,51 @@ proptest! {
         world.calm_down();
         world.check_order();
         for number in 0..world.read.len() as u64 {
-            prop_assert!(world.delivered.contains(&number) || world.dead.contains(&number), "{} is lost", number);
+            let kept = world.delivered.contains(&number) || world.dead.contains(&number);
+            prop_assert!(kept || world.is_unwanted(number), "{} is lost", number);
         }
     }
+}
+
+/// The names of the pieces of work that an outbox whose worker does not come has done, while `feed` goes on.
+fn pieces(world: &mut World, count: usize, mut feed: impl FnMut(&mut World)) -> Vec<&'static str> {
+    let mut pieces = Vec::new();
+    for _ in 0..count {
+        feed(world);
+        world.take();
+        let Some(work) = &world.work else { break };
+        pieces.push(match work {
+            StoreWork::Append(_) => "append",
+            StoreWork::Load { .. } => "load",
+            StoreWork::Sweep { after: 0, .. } => "sweep from the start",
+            StoreWork::Sweep { .. } => "sweep on",
+            _ => "other",
+        });
+        world.done(StoreEnding::Done);
+    }
+    pieces
+}
+
+#[test]
+fn a_long_sweep_takes_turns_with_appends_and_begins_anew_for_the_next_one() {
+    let mut world = World::new(1);
+    let push = |world: &mut World| world.step(Step::Push(vec![LaneKeys::Row(LaneKey(1))]));
+    for _ in 0..20 {
+        push(&mut world);
+    }
+    world.step(Step::Spill);
+    assert_eq!(pieces(&mut world, 1, |_| {}), ["append"]);
+    world.step(Step::Sweep);
+    let first = pieces(&mut world, 4, push);
+    let sweeps = first.iter().filter(|piece| piece.starts_with("sweep")).count();
+    assert!(
+        first.contains(&"sweep from the start") && first.contains(&"sweep on"),
+        "{first:?}"
+    );
+    assert!(sweeps < first.len(), "{first:?}");
+    world.step(Step::Sweep);
+    let second = pieces(&mut world, 3, push);
+    assert!(second.contains(&"sweep from the start"), "{second:?}");
+    world.calm_down();
+    assert!(world.outbox.lock().backlog.sweep_after.is_none());
 }

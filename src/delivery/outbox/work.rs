@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::backing::{Delivery, Half};
-use super::super::model::Attempts;
+use super::super::model::{Attempts, Removed};
 use super::backlog::{Dying, Keep, Queued, Route};
 use super::{Next, Outbox, Policy, State};
 use crate::endpoint::HealthState;
@@ -51,8 +51,10 @@ pub(in crate::delivery) enum StoreWork {
         /// Whether it is only to try an endpoint that does not work.
         probing: bool,
     },
-    /// Discard rows that nobody is subscribed to.
+    /// Discard rows that nobody is subscribed to, of some.
     Sweep {
+        /// Those behind this `seq`.
+        after: i64,
         /// What somebody is.
         keep: Keep,
         /// Rows that are in memory.
@@ -106,17 +108,15 @@ pub(in crate::delivery) enum Stored {
     },
     /// There was no room for what would have been read.
     NoRoom,
-    /// These rows are gone without having been delivered.
-    Removed {
-        /// Their `seq`s.
-        seqs: Vec<i64>,
-        /// Their bytes.
-        bytes: u64,
-        /// Whether they became dead letters.
-        dead: bool,
-        /// Whether there may be more to remove.
-        more: bool,
+    /// So much was discarded.
+    Swept {
+        /// Which nobody is subscribed to.
+        removed: Removed,
+        /// The last row that was looked at; nothing where there was none.
+        last: Option<i64>,
     },
+    /// So much became dead letters for its age or number, and there may be more.
+    Expired(Removed),
     /// Something was written down.
     Recorded,
 }
@@ -215,7 +215,7 @@ impl State {
     /// Whether there is work that neither adds to the backlog nor reads it.
     fn has_other_work(&self, now: Instant) -> bool {
         self.is_flush_due(now)
-            || self.backlog.sweep_rows
+            || self.backlog.sweep_after.is_some()
             || self.backlog.health.is_some()
             || self.backlog.disable.is_some()
             || self.backlog.retain_at.is_some_and(|at| at <= now)
@@ -287,11 +287,11 @@ impl State {
             self.backlog.health_recorded = health != HealthState::Healthy;
             return Some(StoreWork::RecordHealth(health));
         }
-        if std::mem::take(&mut self.backlog.sweep_rows)
-            && let Some(keep) = &self.backlog.keep
+        // A long sweep takes turns with what drains the backlog.
+        if !(std::mem::take(&mut self.backlog.swept_last) && loads)
+            && let Some(work) = self.next_sweep()
         {
-            let (keep, except) = (Arc::clone(keep), self.backlog.rows.keys().copied().collect());
-            return Some(StoreWork::Sweep { keep, except });
+            return Some(work);
         }
         if self.backlog.retain_at.is_some_and(|at| at <= now) {
             return self.retain(now, policy, next);
@@ -309,6 +309,17 @@ impl State {
                 rows,
                 probing,
             }
+        })
+    }
+
+    fn next_sweep(&mut self) -> Option<StoreWork> {
+        let keep = Arc::clone(self.backlog.keep.as_ref()?);
+        let after = self.backlog.sweep_after.take()?;
+        self.backlog.swept_last = true;
+        Some(StoreWork::Sweep {
+            after,
+            keep,
+            except: self.backlog.rows.keys().copied().collect(),
         })
     }
 

@@ -23,7 +23,7 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _};
 use self::columns::{
     ARRAYS, COLUMNS, SELECTED, VALUES, bind, micros, position, read, said, span, time, words,
 };
-pub use self::removal::{Kind, Removed, Swept, TooMuch, bury_oldest, discard_kind, kinds, oldest};
+pub use self::removal::{Kind, Page, TooMuch, bury_oldest, discard_kind, oldest, page};
 use super::StoreError;
 use crate::delivery::model::{Attempts, Row, Written};
 use crate::event::Position;

@@ -7,17 +7,9 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::columns::{COLUMNS, letter, micros, time};
 use super::{failed, signed};
+use crate::delivery::model::Removed;
 use crate::store::StoreError;
 use crate::store::dead_letters::UPDATE;
-
-/// Rows that are gone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Which.
-    pub seqs: Vec<i64>,
-    /// Their bytes of payload.
-    pub bytes: u64,
-}
 
 /// What subscriptions tell apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +24,12 @@ pub struct Kind {
     pub action: char,
 }
 
-/// What became of some rows that were looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swept {
-    /// Those that are gone.
-    pub removed: Removed,
-    /// The last one that was looked at, or nothing where there was none.
+/// Some rows, one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Each kind of change of the stream among them, once.
+    pub kinds: Vec<Kind>,
+    /// The last one, or nothing where there was none.
     pub last: Option<i64>,
 }
 
@@ -113,7 +105,7 @@ pub async fn bury_oldest(
          buried AS (
              INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
              SELECT endpoint, 'retention', {COLUMNS} FROM gone ORDER BY seq {UPDATE})
-         SELECT array_agg(seq) AS seqs, sum(bytes)::bigint AS bytes FROM gone"
+         SELECT count(*) AS rows, sum(bytes)::bigint AS bytes FROM gone"
     );
     let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
     let (before, rows, bytes) = match too_much {
@@ -133,34 +125,48 @@ pub async fn bury_oldest(
     removed(&row).map_err(failed("read"))
 }
 
-/// The kinds of changes of the stream that this endpoint has rows of. Reads all its rows.
+/// What is among `limit` rows behind `after`: the kinds of changes of the stream, and up to where they reach.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn kinds(pool: &PgPool, endpoint: &str) -> Result<Vec<Kind>, StoreError> {
+pub async fn page(pool: &PgPool, endpoint: &str, after: i64, limit: usize) -> Result<Page, StoreError> {
     let rows = sqlx::query(
-        "SELECT DISTINCT schema_name, table_name, root_schema, root_table, action FROM pgstream.webhook_backlog
-          WHERE endpoint = $1 AND origin = 'stream'",
+        "WITH page AS MATERIALIZED (
+             SELECT seq, origin, schema_name, table_name, root_schema, root_table, action
+               FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq > $2 ORDER BY seq LIMIT $3)
+         SELECT schema_name, table_name, root_schema, root_table, action, origin = 'stream' AS is_of_stream,
+                max(seq) AS last
+           FROM page GROUP BY 1, 2, 3, 4, 5, 6",
     )
     .bind(endpoint)
+    .bind(after)
+    .bind(signed(limit))
     .fetch_all(pool)
     .await
     .map_err(failed("read"))?;
-    let kinds = rows.iter().map(|row| {
-        let root: (Option<String>, Option<String>) =
-            (row.try_get("root_schema")?, row.try_get("root_table")?);
-        Ok(Kind {
-            schema: row.try_get("schema_name")?,
-            table: row.try_get("table_name")?,
-            root: root.0.zip(root.1),
-            action: letter(row.try_get("action")?)?,
+    rows.iter()
+        .try_fold(Page::default(), |mut page, row| {
+            let last: i64 = row.try_get("last")?;
+            page.last = page.last.max(Some(last));
+            if row.try_get("is_of_stream")? {
+                page.kinds.push(kind(row)?);
+            }
+            Ok(page)
         })
-    });
-    kinds.collect::<Result<_, _>>().map_err(failed("read"))
+        .map_err(failed("read"))
 }
 
-/// Looks at `limit` rows behind `after`, and deletes those of this kind that came from the stream but those of `except`.
-/// Whoever wants all of them gone goes on behind the last one looked at.
+fn kind(row: &PgRow) -> Result<Kind, sqlx::Error> {
+    let root: (Option<String>, Option<String>) = (row.try_get("root_schema")?, row.try_get("root_table")?);
+    Ok(Kind {
+        schema: row.try_get("schema_name")?,
+        table: row.try_get("table_name")?,
+        root: root.0.zip(root.1),
+        action: letter(row.try_get("action")?)?,
+    })
+}
+
+/// Deletes what is of this kind and came from the stream of the rows behind `after` up to `last`, but those of `except`.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -168,21 +174,17 @@ pub async fn discard_kind(
     pool: &PgPool,
     endpoint: &str,
     kind: &Kind,
-    after: i64,
-    limit: usize,
+    (after, last): (i64, i64),
     except: &[i64],
-) -> Result<Swept, StoreError> {
+) -> Result<Removed, StoreError> {
     let row = sqlx::query(
-        "WITH looked_at AS MATERIALIZED (
-             SELECT seq, origin = 'stream' AND schema_name = $2 AND table_name = $3 AND action = $6
-                    AND root_schema IS NOT DISTINCT FROM $4 AND root_table IS NOT DISTINCT FROM $5 AS is_of_kind
-               FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq > $7 ORDER BY seq LIMIT $8),
-         gone AS (
-             DELETE FROM pgstream.webhook_backlog AS b USING looked_at AS l
-              WHERE b.endpoint = $1 AND b.seq = l.seq AND l.is_of_kind AND l.seq <> ALL($9)
-                AND b.seq > $7 AND b.seq <= (SELECT max(seq) FROM looked_at)
-             RETURNING b.seq, b.bytes)
-         SELECT array_agg(seq) AS seqs, sum(bytes)::bigint AS bytes, (SELECT max(seq) FROM looked_at) AS last FROM gone",
+        "WITH gone AS (
+             DELETE FROM pgstream.webhook_backlog
+              WHERE endpoint = $1 AND seq > $7 AND seq <= $8 AND seq <> ALL($9)
+                AND origin = 'stream' AND schema_name = $2 AND table_name = $3 AND action = $6
+                AND root_schema IS NOT DISTINCT FROM $4 AND root_table IS NOT DISTINCT FROM $5
+             RETURNING bytes)
+         SELECT count(*) AS rows, sum(bytes)::bigint AS bytes FROM gone",
     )
     .bind(endpoint)
     .bind(&kind.schema)
@@ -191,26 +193,21 @@ pub async fn discard_kind(
     .bind(kind.root.as_ref().map(|(_, table)| table))
     .bind(kind.action.to_string())
     .bind(after)
-    .bind(signed(limit))
+    .bind(last)
     .bind(except)
     .fetch_one(pool)
     .await
     .map_err(failed("delete from"))?;
-    let swept = || {
-        Ok(Swept {
-            removed: removed(&row)?,
-            last: row.try_get("last")?,
-        })
-    };
-    swept().map_err(failed("delete from"))
+    removed(&row).map_err(failed("delete from"))
 }
 
-/// Reads the columns `seqs` and `bytes`, which are null where nothing is gone.
+/// Reads the columns `rows` and `bytes`; the latter is null where nothing is gone.
 fn removed(row: &PgRow) -> Result<Removed, sqlx::Error> {
-    let seqs: Option<Vec<i64>> = row.try_get("seqs")?;
+    let rows: i64 = row.try_get("rows")?;
     let bytes: Option<i64> = row.try_get("bytes")?;
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
     Ok(Removed {
-        seqs: seqs.unwrap_or_default(),
-        bytes: u64::try_from(bytes.unwrap_or_default()).unwrap_or_default(),
+        rows: unsigned(rows),
+        bytes: unsigned(bytes.unwrap_or_default()),
     })
 }

@@ -1,0 +1,13 @@
+DROP EVENT TRIGGER IF EXISTS pgstream_log_change;
+DROP EVENT TRIGGER IF EXISTS pgstream_log_drop;
+DROP FUNCTION IF EXISTS pgstream.refresh_schema(text);
+DROP FUNCTION IF EXISTS pgstream.log_schema_change();
+DROP FUNCTION IF EXISTS pgstream.log_tables(pgstream.touched_table[], boolean);
+DROP FUNCTION IF EXISTS pgstream.dropped_tables();
+DROP FUNCTION IF EXISTS pgstream.altered_tables();
+DROP FUNCTION IF EXISTS pgstream.locked_relations();
+DROP FUNCTION IF EXISTS pgstream.tables_of(oid);
+DROP FUNCTION IF EXISTS pgstream.describe_tables(oid[], oid[]);
+DROP TYPE IF EXISTS pgstream.touched_table;
+DROP FUNCTION IF EXISTS pgstream.schema_log_mode();
+DROP TABLE IF EXISTS pgstream.schema_log_tables;
