@@ -15,6 +15,7 @@ const UNCHANGED: InitReport = InitReport {
     source_migrations: 0,
     store_migrations: 0,
     slot_created: false,
+    schema_log_changed: false,
 };
 
 #[tokio::test]
@@ -108,7 +109,8 @@ async fn completes_what_is_half_done() {
         InitReport {
             source_migrations: 1,
             store_migrations: 1,
-            slot_created: false
+            slot_created: false,
+            schema_log_changed: false,
         }
     );
     let triggers: i64 = value(

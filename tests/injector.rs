@@ -1,6 +1,7 @@
 //! Suite `injector`: metadata is what the schema log said when a change was committed.
 
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::Signal;
 use pgstream::config::keys;
@@ -649,4 +650,87 @@ fn a_schema_log_of_an_earlier_release_is_not_used_before_init_has_upgraded_it() 
     // Without the injector it does not matter.
     let program = world.start(&[]);
     assert!(program.terminate().0.success());
+}
+
+/// Settings with which commits wait for a stand-by that never comes, in sessions that ask for it.
+const NO_STANDBY: [(&str, &str); 2] = [
+    ("synchronous_standby_names", "nobody"),
+    ("synchronous_commit", "local"),
+];
+
+/// Has a session commit this and wait for the stand-by: it is in the WAL, and no other session sees it.
+fn commit_unseen(world: &mut World, statement: &'static str) -> JoinHandle<()> {
+    let mut session = Sql::open(&world.cluster, "postgres");
+    session.run("SET synchronous_commit = on");
+    let waiting = thread::spawn(move || session.run(statement));
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')";
+    world.sql.wait_for(waits);
+    waiting
+}
+
+/// Nobody waits for a stand-by any more.
+fn let_be_seen(world: &mut World, waiting: JoinHandle<()>) {
+    world.sql.run("ALTER SYSTEM SET synchronous_standby_names = ''");
+    world.sql.run("SELECT pg_reload_conf()");
+    waiting.join().unwrap();
+}
+
+#[test]
+fn an_entry_that_cannot_be_seen_yet_is_acknowledged_as_soon_as_it_can() {
+    let mut world = World::new(&NO_STANDBY);
+    let program = start(&world);
+    let waiting = commit_unseen(&mut world, "CREATE TABLE t (a int PRIMARY KEY)");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 1 FROM pgstream.schema_log_applied");
+    let seen: i64 = world.sql.value("SELECT count(*) FROM pgstream.schema_log");
+    assert_eq!(seen, 0, "it is written down before it can be seen");
+    // It holds nothing back: where this program is the stand-by, the commit would wait for it for ever.
+    let after = world.sql.wal_end();
+    world.sql.wait_for(&confirmed_reaches(&after));
+    let_be_seen(&mut world, waiting);
+    world.sql.wait_for("SELECT acked FROM pgstream.schema_log");
+    drop(program);
+}
+
+#[test]
+fn what_could_not_be_acknowledged_is_by_the_next_start() {
+    let mut world = World::new(&NO_STANDBY);
+    let mut program = start(&world);
+    let waiting = commit_unseen(&mut world, "CREATE TABLE t (a int PRIMARY KEY)");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 1 FROM pgstream.schema_log_applied");
+    let after = world.sql.wal_end();
+    world.sql.wait_for(&confirmed_reaches(&after));
+    program.signal(Signal::SIGKILL);
+    program.wait();
+    let_be_seen(&mut world, waiting);
+    assert!(!world.sql.value::<bool>("SELECT acked FROM pgstream.schema_log"));
+    let program = start(&world);
+    world.sql.wait_for("SELECT acked FROM pgstream.schema_log");
+    drop(program);
+}
+
+#[test]
+fn the_root_of_a_partition_is_known_although_its_creation_cannot_be_seen_yet() {
+    let mut world = World::new(&NO_STANDBY);
+    world
+        .sql
+        .run("CREATE TABLE root (a int) PARTITION BY RANGE (a)");
+    let receiver = receiver();
+    let program = world.start(&[]);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "root"}));
+    let waiting = commit_unseen(
+        &mut world,
+        "CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (9); INSERT INTO root VALUES (1)",
+    );
+    world.sql.wait_for(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'pgstream'
+                           AND query LIKE 'SELECT EXISTS (SELECT FROM pgstream.schema_log WHERE id%')",
+    );
+    assert!(receiver.requests().is_empty());
+    let_be_seen(&mut world, waiting);
+    assert_eq!(changes(&receiver, "leaf", 1)[0]["columns"][0]["value"], 1);
+    drop(program);
 }

@@ -12,6 +12,7 @@ mod cli;
 mod connecting;
 mod crash;
 mod ddl;
+mod ddl_forms;
 mod delivery;
 mod demo;
 mod init;

@@ -55,6 +55,7 @@ impl World {
             store: None,
             slot: SLOT.to_owned(),
             timeout: Duration::from_secs(30),
+            schema_log: None,
         };
         tokio::runtime::Runtime::new()
             .expect("a runtime starts")

@@ -9,6 +9,7 @@ use super::database::DatabaseOptions;
 use super::failure::Failure;
 use crate::config::{Secret, Sources, parse_duration};
 use crate::setup::{self, InitOptions};
+use crate::store::SchemaLogMode;
 
 /// create schema pgstream, its triggers, and the replication slot
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
@@ -41,6 +42,10 @@ pub struct InitCommand {
         arg_name = "duration"
     )]
     timeout: Duration,
+    /// what an entry of the schema log holds: full, all tables of the schema (the default), or changed, those that the
+    /// command touched, which keeps DDL fast in large schemas; kept in the database
+    #[argh(option, arg_name = "mode")]
+    schema_log: Option<SchemaLogMode>,
 }
 
 impl InitCommand {
@@ -51,6 +56,7 @@ impl InitCommand {
             source: config.source,
             slot: config.slot,
             timeout: self.timeout,
+            schema_log: self.schema_log,
         };
         let mut notice = |text: &str| slog::warn!(context.log, "{}", text);
         let report = context.block_on_interruptible(setup::init(&options, &mut notice))?;

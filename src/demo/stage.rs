@@ -42,6 +42,7 @@ impl Stage {
             store: None,
             slot: config.slot.clone(),
             timeout: INIT_TIMEOUT,
+            schema_log: None,
         };
         setup::init(&options, &mut |notice| slog::warn!(log, "{}", notice)).await?;
         let (receiver, events) = EmbeddedReceiver::start(log.clone()).await?;

@@ -97,6 +97,8 @@ struct OpenTransaction {
     /// The end of its commit record, if the plugin printed it with the begin.
     end: Option<Lsn>,
     settling: Transaction,
+    /// The id of its newest entry of the schema log, if it wrote any.
+    entry: Option<String>,
     /// The one set it is matched against. Absent until a fresh one was asked for and came.
     set: Option<Arc<SubscriptionSet>>,
 }
@@ -218,6 +220,7 @@ impl StreamIntake {
             commit_lsn,
             end: header.nextlsn,
             settling: Transaction::default(),
+            entry: None,
             set,
         });
         self.occurrences.reset();
@@ -300,7 +303,8 @@ impl StreamIntake {
     /// A table that was not seen before, or whose schema has changed since: is it a partition?
     fn look_up_root(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Taken {
         let (schema, table) = (schema.unescape().into_owned(), table.unescape().into_owned());
-        let root = partition_root(self.catalog.clone(), schema, table, self.log.clone());
+        let entry = self.open.as_ref().and_then(|open| open.entry.clone());
+        let root = partition_root(self.catalog.clone(), schema, table, entry, self.log.clone());
         Taken::Wait(Wait::Root(Box::pin(root)))
     }
 
@@ -346,9 +350,10 @@ impl StreamIntake {
             return Err(out_of_place(wal_start, OUTSIDE));
         };
         if is_entry {
-            if let Some(changed) = changed_schema(&record) {
+            if let Some(changed) = text(&record, "schema_name") {
                 self.relations.doubt_schema(&changed);
             }
+            open.entry = text(&record, "id").or_else(|| open.entry.take());
             if let Some(injector) = &mut self.injector {
                 let token = self.ledger.token(&mut open.settling);
                 injector.apply(&record, open.commit_lsn, token)?;
@@ -479,8 +484,7 @@ fn out_of_place(wal_start: Lsn, problem: &'static str) -> PipelineError {
     PipelineError::OutOfPlace { wal_start, problem }
 }
 
-/// The schema that an entry of the schema log is about.
-fn changed_schema(record: &Record<'_>) -> Option<String> {
-    let value = record.columns?.get("schema_name")?.value;
-    serde_json::from_str(value).ok()
+/// The text of a column of an entry of the schema log.
+fn text(record: &Record<'_>, column: &str) -> Option<String> {
+    serde_json::from_str(record.columns?.get(column)?.value).ok()
 }

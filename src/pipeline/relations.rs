@@ -149,12 +149,14 @@ impl Relations {
         relation
     }
 
-    /// Has the tables of a schema looked up again: its shape has changed.
+    /// Has the tables of a schema looked up again, and their partitions in others: its shape has changed.
     pub(super) fn doubt_schema(&mut self, schema: &str) {
-        let of_schema = self
-            .by_name
-            .values_mut()
-            .filter(|known| known.relation.name.schema == schema);
+        let of_schema = self.by_name.values_mut().filter(|known| {
+            let TableName {
+                schema: own, root, ..
+            } = &*known.relation.name;
+            own == schema || root.as_ref().is_some_and(|(root, _)| root == schema)
+        });
         of_schema.for_each(|known| known.stale = true);
     }
 }
@@ -214,7 +216,11 @@ mod tests {
         let mut relations = Relations::default();
         let before = insert(&mut relations, "s", "t", None);
         let kept = insert(&mut relations, "other", "t", None);
+        insert(&mut relations, "other", "leaf", Some(("s", "t")));
         relations.doubt_schema("s");
+        assert!(with_names("other", "leaf", |schema, table| relations
+            .get(schema, table, None)
+            .is_none()));
         assert!(with_names("s", "t", |schema, table| relations
             .get(schema, table, None)
             .is_none()));

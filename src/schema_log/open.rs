@@ -33,6 +33,6 @@ pub async fn open(
         return Err(InjectorError::NotInitialised { lacking });
     }
     // Nothing is written, but the rights to do so are looked at.
-    table::record(&pool, slot, &[], &[]).await?;
+    let _ = table::record(&pool, slot, &[], &[]).await?;
     Ok(pool)
 }

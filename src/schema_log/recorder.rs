@@ -3,7 +3,7 @@
 //! One task of its own, so that nothing waits for the database but the confirmation of the transactions in question. What
 //! it has not written yet is bounded: the reader of the stream asks for room first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use pgstream_proto::Lsn;
@@ -23,8 +23,14 @@ const MAX_WAITING: usize = 1024;
 const BATCH: usize = 256;
 /// The pause after a failure of the database.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often superfluous entries are looked for.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How often superfluous entries are looked for: as often as they get old enough, but not more or less often than this.
+const PRUNE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// The first pause before an entry is looked at again that could not be seen; doubled each time, up to [`LOOK_RARELY`].
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// See [`LOOK_AGAIN`].
+const LOOK_RARELY: Duration = Duration::from_secs(5);
+/// How many entries are remembered that could not be seen. The next start acknowledges what is forgotten.
+const MAX_UNSEEN: usize = 4096;
 /// How many of them are deleted in one statement.
 const PRUNE_ROWS: i64 = 100;
 
@@ -80,6 +86,7 @@ pub(super) fn start(
         slot,
         retention,
         log,
+        unseen: Unseen::default(),
     };
     let stopped = stop.clone();
     let task = tokio::spawn(async move {
@@ -152,13 +159,47 @@ struct Writer {
     slot: String,
     retention: Option<Duration>,
     log: Logger,
+    unseen: Unseen,
+}
+
+/// Entries that are applied and could not be seen, and so not acknowledged, yet.
+#[derive(Default)]
+struct Unseen {
+    ids: VecDeque<String>,
+    /// When they are looked at next, and the pause before that.
+    next: Option<(Instant, Duration)>,
+}
+
+impl Unseen {
+    fn add(&mut self, ids: Vec<String>) {
+        if ids.is_empty() {
+            return;
+        }
+        self.ids.extend(ids);
+        let excess = self.ids.len().saturating_sub(MAX_UNSEEN);
+        self.ids.drain(..excess);
+        self.next = Some((Instant::now() + LOOK_AGAIN, LOOK_AGAIN));
+    }
+
+    /// These are left after another look.
+    fn keep(&mut self, ids: Vec<String>) {
+        self.ids = ids.into();
+        let pause = self
+            .next
+            .map_or(LOOK_AGAIN, |(_, pause)| (pause * 2).min(LOOK_RARELY));
+        self.next = (!self.ids.is_empty()).then(|| (Instant::now() + pause, pause));
+    }
 }
 
 impl Writer {
-    async fn run(self, mut waiting: mpsc::Receiver<Note>) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Note>) {
         let mut notes = Vec::with_capacity(BATCH);
         let mut prune_at = Instant::now();
+        if let Err(error) = table::acknowledge_applied(&self.pool, &self.slot).await {
+            debug!(self.log, "cannot acknowledge entries of the schema log that were applied before"; "error" => #&error);
+        }
         loop {
+            let look_at = self.unseen.next.map_or(prune_at, |(at, _)| at);
             tokio::select! {
                 biased;
                 count = waiting.recv_many(&mut notes, BATCH) => {
@@ -167,16 +208,19 @@ impl Writer {
                     }
                     self.write(notes.drain(..)).await;
                 }
+                () = sleep_until(look_at), if self.unseen.next.is_some() => self.look_again().await,
                 () = sleep_until(prune_at), if self.retention.is_some() => {
                     let is_done = self.prune().await;
-                    prune_at = Instant::now() + if is_done { PRUNE_EVERY } else { Duration::ZERO };
+                    let (often, rarely) = PRUNE_EVERY;
+                    let pause = self.retention.unwrap_or(rarely).clamp(often, rarely);
+                    prune_at = Instant::now() + if is_done { pause } else { Duration::ZERO };
                 }
             }
         }
     }
 
     /// Writes notes, again and again until the database takes them.
-    async fn write(&self, notes: impl Iterator<Item = Note>) {
+    async fn write(&mut self, notes: impl Iterator<Item = Note>) {
         let (mut applied, mut gone) = (Vec::new(), Vec::new());
         let (mut tokens, mut flushed) = (Vec::new(), Vec::new());
         for note in notes {
@@ -195,7 +239,8 @@ impl Writer {
             }
         }
         if !(applied.is_empty() && gone.is_empty()) {
-            self.insist(&last_of_each(applied), &last_of_each(gone)).await;
+            let unseen = self.insist(&last_of_each(applied), &last_of_each(gone)).await;
+            self.unseen.add(unseen);
         }
         tokens.into_iter().for_each(SettleToken::settle);
         for done in flushed {
@@ -204,16 +249,21 @@ impl Writer {
         }
     }
 
-    async fn insist(&self, applied: &[At], superseded: &[At]) {
+    /// Writes until the database takes it, and returns the ids of the entries that could not be seen yet.
+    async fn insist(&self, applied: &[At], superseded: &[At]) -> Vec<String> {
         let mut failed = false;
-        while let Err(error) = table::record(&self.pool, &self.slot, applied, superseded).await {
-            if !failed {
-                warn!(self.log, "cannot write down which entries of the schema log are applied, trying again until it works; \
-                    their transactions are not confirmed meanwhile"; "error" => #&error);
+        let unseen = loop {
+            match table::record(&self.pool, &self.slot, applied, superseded).await {
+                Ok(unseen) => break unseen,
+                Err(error) if !failed => {
+                    warn!(self.log, "cannot write down which entries of the schema log are applied, trying again until it \
+                        works; their transactions are not confirmed meanwhile"; "error" => #&error);
+                }
+                Err(_) => {}
             }
             failed = true;
             sleep(PAUSE).await;
-        }
+        };
         if failed {
             info!(
                 self.log,
@@ -221,7 +271,16 @@ impl Writer {
             );
         }
         debug!(self.log, "wrote down the applied entries of the schema log"; "entries" => applied.len(),
-            "superseded" => superseded.len());
+            "superseded" => superseded.len(), "unseen" => unseen.len());
+        unseen
+    }
+
+    /// Acknowledges what can be seen by now.
+    async fn look_again(&mut self) {
+        let ids: Vec<String> = self.unseen.ids.iter().cloned().collect();
+        let left = table::acknowledge(&self.pool, &ids).await;
+        // While the database does not answer, all of them are left.
+        self.unseen.keep(left.unwrap_or(ids));
     }
 
     /// Deletes some superfluous entries; returns whether that were all.
@@ -236,7 +295,7 @@ impl Writer {
                 i64::try_from(entries).is_ok_and(|entries| entries < PRUNE_ROWS)
             }
             Err(error) => {
-                warn!(self.log, "cannot delete superfluous entries of the schema log, trying again in an hour";
+                warn!(self.log, "cannot delete superfluous entries of the schema log, trying again later";
                     "error" => #&error);
                 true
             }

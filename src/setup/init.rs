@@ -8,7 +8,9 @@ use super::error::Waiting;
 use super::preconditions::{self, Wanted};
 use super::{Precondition, SetupError};
 use crate::config::{PgUrl, slot_name};
-use crate::store::{self, MigrationSet, PgPool, StoreError, blockers, server, slots};
+use crate::store::{
+    self, MigrationSet, PgPool, SchemaLogMode, StoreError, blockers, schema_log_mode, server, slots,
+};
 
 /// After this time of waiting, and then again and again, the operator hears who is in the way.
 const NOTICE_AFTER: Duration = Duration::from_secs(5);
@@ -24,6 +26,8 @@ pub struct InitOptions {
     pub slot: String,
     /// How long the slot's creation may wait for other transactions.
     pub timeout: Duration,
+    /// What an entry of the schema log holds from now on; `None` leaves it as it is, [`SchemaLogMode::Full`] at first.
+    pub schema_log: Option<SchemaLogMode>,
 }
 
 /// What [`init`] has made.
@@ -35,6 +39,8 @@ pub struct InitReport {
     pub store_migrations: usize,
     /// Whether the slot was created; if not, it existed.
     pub slot_created: bool,
+    /// Whether entries of the schema log hold something else than before.
+    pub schema_log_changed: bool,
 }
 
 impl InitReport {
@@ -46,6 +52,7 @@ impl InitReport {
                 source_migrations: 0,
                 store_migrations: 0,
                 slot_created: false,
+                schema_log_changed: false,
             }
     }
 }
@@ -73,6 +80,10 @@ pub async fn init(
     let slot_created = check(&source, &store, &options.slot).await?;
     let source_migrations = store::migrate(&source, MigrationSet::Source).await?;
     let store_migrations = store::migrate(&store, MigrationSet::Store).await?;
+    let schema_log_changed = match options.schema_log {
+        Some(mode) => schema_log_mode::set(&source, mode).await?,
+        None => false,
+    };
     if slot_created {
         // What a reader of an earlier slot of this name has applied says nothing of what this one will bring.
         store::schema_log::forget(&source, &options.slot).await?;
@@ -82,6 +93,7 @@ pub async fn init(
         source_migrations,
         store_migrations,
         slot_created,
+        schema_log_changed,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use pgstream_proto::Lsn;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 
 use super::StoreError;
 use crate::schema_log::model::{Entry, Touched, read_tables};
@@ -111,25 +111,31 @@ fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
 }
 
 /// Writes down that `slot` has applied entries, which acknowledges them, and that others have become superfluous for it.
-/// Either all of it is written or nothing.
+/// Either all of it is written or nothing. Returns the ids of the entries that could not be acknowledged, as
+/// [`acknowledge`] does.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn record(pool: &PgPool, slot: &str, applied: &[At], superseded: &[At]) -> Result<(), StoreError> {
+pub async fn record(
+    pool: &PgPool,
+    slot: &str,
+    applied: &[At],
+    superseded: &[At],
+) -> Result<Vec<String>, StoreError> {
     let mut transaction = pool.begin().await.map_err(failed("write to"))?;
     let (ids, lsns) = columns(applied);
     sqlx::query(
-        "WITH acked AS (UPDATE pgstream.schema_log SET acked = true WHERE id = ANY ($2::text[]) AND NOT acked)
-         INSERT INTO pgstream.schema_log_applied (slot, schema_log_id, commit_lsn)
+        "INSERT INTO pgstream.schema_log_applied (slot, schema_log_id, commit_lsn)
          SELECT $1, id, lsn::pg_lsn FROM unnest($2::text[], $3::text[]) AS applied(id, lsn)
              ON CONFLICT (slot, schema_log_id) DO UPDATE SET commit_lsn = excluded.commit_lsn",
     )
     .bind(slot)
-    .bind(ids)
+    .bind(&ids)
     .bind(lsns)
     .execute(&mut *transaction)
     .await
     .map_err(failed("write to"))?;
+    let unseen = acknowledge(&mut *transaction, &ids).await?;
     if !superseded.is_empty() {
         let (ids, lsns) = columns(superseded);
         sqlx::query(
@@ -144,7 +150,60 @@ pub async fn record(pool: &PgPool, slot: &str, applied: &[At], superseded: &[At]
         .await
         .map_err(failed("write to"))?;
     }
-    transaction.commit().await.map_err(failed("write to"))
+    transaction.commit().await.map_err(failed("write to"))?;
+    Ok(unseen)
+}
+
+/// Acknowledges entries, and returns the ids of those that cannot be seen.
+///
+/// A transaction is decoded as soon as its commit record is flushed, which is before other sessions see what it did: a
+/// little before, or, where commits wait for a stand-by, as long as they wait.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn acknowledge(
+    executor: impl PgExecutor<'_>,
+    ids: &[impl AsRef<str>],
+) -> Result<Vec<String>, StoreError> {
+    let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
+    sqlx::query_scalar(
+        "WITH acked AS (UPDATE pgstream.schema_log SET acked = true WHERE id = ANY ($1::text[]) AND NOT acked)
+         SELECT asked.id FROM unnest($1::text[]) AS asked(id)
+          WHERE NOT EXISTS (SELECT FROM pgstream.schema_log AS l WHERE l.id = asked.id)",
+    )
+    .bind(ids)
+    .fetch_all(executor)
+    .await
+    .map_err(failed("acknowledge what was written to"))
+}
+
+/// Whether an entry can be seen by other sessions than the one that wrote it.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn is_seen(pool: &PgPool, id: &str) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pgstream.schema_log WHERE id = $1)")
+        .bind(id)
+        .fetch_one(pool)
+        .await
+        .map_err(StoreError::table("read", "pgstream.schema_log"))
+}
+
+/// Acknowledges what `slot` has applied and could not acknowledge before its program ended.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn acknowledge_applied(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.schema_log AS l SET acked = true
+           FROM pgstream.schema_log_applied AS a
+          WHERE a.slot = $1 AND a.schema_log_id = l.id AND NOT l.acked",
+    )
+    .bind(slot)
+    .execute(pool)
+    .await
+    .map_err(failed("acknowledge what was written to"))?;
+    Ok(())
 }
 
 fn columns(entries: &[At]) -> (Vec<&str>, Vec<String>) {

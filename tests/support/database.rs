@@ -106,6 +106,7 @@ pub(crate) fn init_options(source: PgUrl) -> InitOptions {
         store: None,
         slot: SLOT.to_owned(),
         timeout: DEADLINE,
+        schema_log: None,
     }
 }
 

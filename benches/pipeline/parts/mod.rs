@@ -23,7 +23,7 @@ const IN_FLIGHT: usize = 64;
 type Part = fn(&World, &Scale) -> Vec<Figure>;
 
 /// All parts, in the order in which they run.
-pub(crate) const PARTS: [(&str, Part); 6] = [
+pub(crate) const PARTS: [(&str, Part); 7] = [
     ("drain", drain::measure),
     ("posts", posts::measure),
     ("injector", injector::measure),
