@@ -715,9 +715,7 @@ fn what_could_not_be_acknowledged_is_by_the_next_start() {
 #[test]
 fn the_root_of_a_partition_is_known_although_its_creation_cannot_be_seen_yet() {
     let mut world = World::new(&NO_STANDBY);
-    world
-        .sql
-        .run("CREATE TABLE root (a int) PARTITION BY RANGE (a)");
+    world.sql.run("CREATE TABLE root (a int) PARTITION BY RANGE (a)");
     let receiver = receiver();
     let program = world.start(&[]);
     program.subscribe(&json!({"url": receiver.url("/"), "table": "root"}));

@@ -289,9 +289,7 @@ impl Shared {
 
     /// Whether an endpoint has nothing in its lanes.
     pub(super) fn is_idle(&self, url: &Arc<str>) -> bool {
-        self.outboxes
-            .get(url)
-            .is_some_and(|outbox| outbox.load(Instant::now()).charge == 0)
+        self.outboxes.get(url).is_some_and(|outbox| outbox.is_idle())
     }
 
     /// An endpoint for the log.
@@ -351,6 +349,9 @@ impl Shared {
     pub(super) fn follow_up(self: &Arc<Self>, outbox: &Arc<Outbox>, next: Next) -> Option<Work> {
         if next.requeue && self.ready.push(Arc::clone(outbox), next.class) == Pushed::StartWorker {
             self.start_worker();
+        }
+        if next.promote {
+            self.ready.promote(outbox);
         }
         if next.keep {
             // Refused only when the keepers have ended, and then nobody waits for the store.

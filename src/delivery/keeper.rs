@@ -239,13 +239,20 @@ impl Keeper<'_> {
 
     async fn load(&self, after: i64, rows: usize, probing: bool) -> Result<Stored, StoreError> {
         let budget = &self.shared.budget;
-        // An endpoint that does not work has no use for much, and while memory is short, for no more than one row.
-        let bytes = budget.slice(CHUNK_BYTES) / if probing { 16 } else { 1 };
-        let short = probing && budget.is_pressed();
+        let (pressed, idle) = (budget.is_pressed(), self.shared.is_idle(self.url));
+        // An endpoint that does not work has no use for much, and while memory is short, for no more than one row. One that
+        // works leaves room to others then: to the reader of the stream above all, which would otherwise be starved for as
+        // long as a backlog is drained.
+        let bytes = match (probing, pressed) {
+            (true, _) => budget.slice(CHUNK_BYTES) / 16,
+            (false, true) => budget.slice(CHUNK_BYTES) / 4,
+            (false, false) => budget.slice(CHUNK_BYTES),
+        };
+        let short = pressed && (probing || !idle);
         // Room for a chunk, or for one row alone: without it, an endpoint could wait for room for ever.
         let (mut share, rows) = match budget.try_take(bytes).filter(|_| !short) {
             Some(share) => (share, rows),
-            None if self.shared.is_idle(self.url) => (budget.overdraw(0), 1),
+            None if idle => (budget.overdraw(0), 1),
             None => return Ok(Stored::NoRoom),
         };
         let chunk = backlog::load(self.pool(), self.url, after, rows, bytes).await?;

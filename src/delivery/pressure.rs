@@ -55,14 +55,15 @@ fn relieve(shared: &Arc<Shared>) {
     }
 }
 
-/// Whom to spill, in order: positions in `loads`. Whoever holds no more than `little` is not worth it: it would only load
-/// again what it is tried with.
+/// Whom to spill, in order: positions in `loads`. Whoever is behind its backlog and holds no more than `little` is not worth
+/// it: it would only load again what it is tried with.
 fn victims(loads: &[Load], little: u64) -> impl Iterator<Item = usize> + use<> {
     let starving = loads.iter().any(|load| load.starving);
     let mut order: Vec<(u64, usize)> = loads
         .iter()
         .enumerate()
-        .filter(|(_, load)| load.charge > little && (load.failing || starving))
+        .filter(|(_, load)| load.charge > if load.behind { little } else { 0 })
+        .filter(|(_, load)| load.failing || starving)
         .map(|(position, load)| (load.charge, position))
         .collect();
     order.sort_unstable_by(|a, b| b.cmp(a));
@@ -76,6 +77,7 @@ mod tests {
     fn load(charge: u64, failing: bool, starving: bool) -> Load {
         Load {
             charge,
+            behind: false,
             leaving: 0,
             failing,
             starving,
@@ -92,6 +94,11 @@ mod tests {
         assert_eq!(order(&[failing, slow, fast]), [1, 0]);
         assert_eq!(order(&[slow, slow]), [0_usize; 0]);
         assert_eq!(order(&[fast, load(0, true, false)]), [0_usize; 0]);
-        assert_eq!(victims(&[failing, slow, fast], 20).collect::<Vec<_>>(), [1]);
+        let behind = Load {
+            behind: true,
+            ..failing
+        };
+        assert_eq!(victims(&[behind, slow, fast], 20).collect::<Vec<_>>(), [1]);
+        assert_eq!(victims(&[failing, slow, fast], 20).collect::<Vec<_>>(), [1, 0]);
     }
 }

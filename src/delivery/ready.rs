@@ -4,7 +4,8 @@
 //! outbox. It is touched when an endpoint becomes ready and when a turn ends, never for each event. Endpoints take
 //! turns in the order in which they became ready. So that endpoints which hang cannot hold all workers, those whose last
 //! outcome failed may together occupy at most a quarter of them, and those of which it is not known whether they answer
-//! at all, at most half. A success ends that for an endpoint at once.
+//! at all, at most half. A success ends that for an endpoint at once. And since those that answered may be the next to
+//! hang, a quarter is kept for the first worker of each: the further ones together occupy at most three quarters.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,8 +29,10 @@ pub(super) struct ReadyQueue {
 /// What is known of an endpoint, and so how many workers it and its like may occupy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Its last outcome was a success.
+    /// Its last outcome was a success, and no worker is on it.
     Proven,
+    /// Its last outcome was a success, and it has workers already.
+    Served,
     /// It has not answered yet, or not for a while.
     #[default]
     Unproven,
@@ -38,7 +41,7 @@ pub(super) enum Class {
 }
 
 /// All classes.
-const CLASSES: [Class; 3] = [Class::Proven, Class::Unproven, Class::Failing];
+const CLASSES: [Class; 4] = [Class::Proven, Class::Served, Class::Unproven, Class::Failing];
 
 #[derive(Default)]
 struct State {
@@ -142,7 +145,7 @@ impl ReadyQueue {
 
     /// The endpoint has answered with a success: neither this turn nor its token counts against the doubtful ones any more.
     pub(super) fn proven(&self, turn: &mut Turn) {
-        if turn.class == Class::Proven {
+        if !turn.class.is_doubtful() {
             return;
         }
         let mut state = self.lock();
@@ -150,6 +153,15 @@ impl ReadyQueue {
         self.leave(&mut state, turn.class);
         state.turns[Class::Proven as usize] += 1;
         turn.class = Class::Proven;
+    }
+
+    /// The endpoint has answered with a success in a turn that was not counted against the doubtful ones: nor is its token.
+    pub(super) fn promote(&self, outbox: &Outbox) {
+        let mut state = self.lock();
+        state.promote(outbox.number());
+        if state.idle > 0 && state.servable(self.max_workers) > 0 {
+            self.parked.notify_one();
+        }
     }
 
     /// Gives a turn back.
@@ -160,7 +172,7 @@ impl ReadyQueue {
     /// There is one turn less of this class, which may be what a token of it waits for.
     fn leave(&self, state: &mut State, class: Class) {
         state.turns[class as usize] -= 1;
-        if class != Class::Proven && state.idle > 0 && state.servable(self.max_workers) > 0 {
+        if state.idle > 0 && state.servable(self.max_workers) > 0 {
             self.parked.notify_one();
         }
     }
@@ -206,10 +218,16 @@ impl ReadyQueue {
 }
 
 impl Class {
+    /// Whether it is not known to answer.
+    pub(super) fn is_doubtful(self) -> bool {
+        matches!(self, Self::Unproven | Self::Failing)
+    }
+
     /// How many workers may be on endpoints of this class.
     fn bound(self, max_workers: usize) -> usize {
         match self {
             Self::Proven => max_workers,
+            Self::Served => (max_workers - max_workers / 4).max(1),
             Self::Unproven => (max_workers / 2).max(1),
             Self::Failing => (max_workers / 4).max(1),
         }
@@ -251,15 +269,15 @@ impl State {
         })
     }
 
-    /// Puts the token of the outbox of this number, if it has one, among those of the proven ones.
+    /// Puts the token of the outbox of this number, if it has one, among those that have succeeded and are being served.
     fn promote(&mut self, number: usize) {
         for class in [Class::Unproven, Class::Failing] {
             let tokens = &mut self.tokens[class as usize];
             let place = tokens.iter().position(|token| token.outbox.number() == number);
             if let Some(token) = place.and_then(|place| tokens.remove(place)) {
-                let proven = &mut self.tokens[Class::Proven as usize];
-                let place = proven.partition_point(|other| other.arrival < token.arrival);
-                proven.insert(place, token);
+                let served = &mut self.tokens[Class::Served as usize];
+                let place = served.partition_point(|other| other.arrival < token.arrival);
+                served.insert(place, token);
             }
         }
     }
@@ -353,7 +371,21 @@ mod tests {
         push(0, Class::Failing);
         queue.proven(&mut turns[0]);
         assert_eq!(served(&queue).0, [2, 0]);
-        assert_eq!(queue.lock().turns, [3, 2, 1]);
-        assert_eq!(queue.lock().tokens.each_ref().map(VecDeque::len), [0, 0, 1]);
+        assert_eq!(queue.lock().turns, [2, 1, 2, 1]);
+        assert_eq!(queue.lock().tokens.each_ref().map(VecDeque::len), [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn endpoints_that_are_served_leave_workers_for_the_first_turns_of_others() {
+        let queue = ReadyQueue::new(8);
+        for number in 0..20 {
+            let _ = queue.push(numbered(number), Class::Served);
+        }
+        let (numbers, _turns) = served(&queue);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+        for number in 20..22 {
+            let _ = queue.push(numbered(number), Class::Proven);
+        }
+        assert_eq!(served(&queue).0, [20, 21]);
     }
 }

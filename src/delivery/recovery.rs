@@ -87,11 +87,11 @@ async fn apply(
         *pending = Some(match changes.changed().await? {
             Change::Backlogs(urls) => urls,
             Change::Anything => {
+                // Those that have rows need not be known yet: an operator may have moved them there.
+                let waiting = backlog::waiting(&shared.store).await?;
                 let outboxes = shared.outboxes.all();
-                outboxes
-                    .iter()
-                    .map(|outbox| outbox.target().url().to_string())
-                    .collect()
+                let known = outboxes.iter().map(|outbox| outbox.target().url().to_string());
+                known.chain(waiting).collect()
             }
         });
     }
@@ -132,24 +132,29 @@ async fn count(shared: &Arc<Shared>) {
 /// Reads the settings of all endpoints and puts them in use.
 async fn configure(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let overrides = endpoints::list(&shared.store).await?;
+    let now = Instant::now();
+    shared
+        .configured
+        .retain(|url| overrides.iter().any(|row| row.url == url));
+    let mut configured = Vec::with_capacity(overrides.len());
+    for row in overrides {
+        let url: Arc<str> = row.url.as_str().into();
+        let settings = Configured {
+            settings: row.settings(&shared.limits.defaults),
+            standing: row.standing,
+            changed_at: row.changed_at,
+        };
+        shared.configured.insert(&url, settings.clone());
+        configured.push((url, settings));
+    }
+    // Only now: whoever comes after this was made with its settings.
     let mut unconfigured: HashMap<Arc<str>, Arc<super::Outbox>> = shared
         .outboxes
         .all()
         .into_iter()
         .map(|outbox| (Arc::clone(outbox.target().url()), outbox))
         .collect();
-    let now = Instant::now();
-    shared
-        .configured
-        .retain(|url| overrides.iter().any(|row| row.url == url));
-    for row in overrides {
-        let url: Arc<str> = row.url.as_str().into();
-        let configured = Configured {
-            settings: row.settings(&shared.limits.defaults),
-            standing: row.standing,
-            changed_at: row.changed_at,
-        };
-        shared.configured.insert(&url, configured.clone());
+    for (url, configured) in configured {
         if let Some(outbox) = unconfigured.remove(&url) {
             shared.follow_up(&outbox, outbox.configure(configured, now));
         }

@@ -78,6 +78,9 @@ pub(super) struct Backlog {
     pub(super) kept: bool,
     /// Whether an append is under way.
     pub(super) appending: bool,
+    /// Whether an append was given up that the store may still carry out: until the next one, which waits for it, there may be
+    /// rows to come that nobody knows of.
+    pub(super) in_doubt: bool,
     /// Whether the totals are those of the whole backlog; after a start they have to be counted first.
     pub(super) counted: bool,
     /// Whether the queue is to be appended even if it could wait in memory.
@@ -316,8 +319,10 @@ impl State {
             self.lanes = Lanes::new(order);
             self.next_order = None;
         }
-        let drained =
-            self.backlog.route == Route::Behind && !self.backlog.unloaded && !self.backlog.appending;
+        let drained = self.backlog.route == Route::Behind
+            && !self.backlog.unloaded
+            && !self.backlog.appending
+            && !self.backlog.in_doubt;
         if !drained || !self.health.is_well() || self.next_order.is_some() || self.stopped {
             return;
         }
@@ -351,6 +356,11 @@ impl State {
             }
         }
         self.backlog.route = Route::Direct;
+        // All rows that are left are in memory. What was counted may have missed what others did meanwhile.
+        self.backlog.total_rows = self.backlog.rows.len() as u64;
+        if self.backlog.rows.is_empty() {
+            self.backlog.total_bytes = 0;
+        }
         next.changes.push(Change::Drained);
         if let Some(transition) = self.health.drained(now) {
             let change = self.changed(transition);

@@ -92,6 +92,8 @@ impl State {
             Class::Failing
         } else if silent || self.delivered_at.is_none() {
             Class::Unproven
+        } else if self.in_flight > 0 {
+            Class::Served
         } else {
             Class::Proven
         }

@@ -30,6 +30,7 @@ pub use self::retention::Retention;
 pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored};
 use super::backing::{Backing, Delivery};
 use super::lanes::Lanes;
+use super::ready::Class;
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::window::Window;
@@ -84,6 +85,8 @@ struct State {
     waiting_since: Option<Instant>,
     /// Whether its token is in the ready queue.
     queued: bool,
+    /// As what it was put there.
+    queued_as: Class,
     health: Health,
     backlog: Backlog,
     /// When the timer will look at this outbox.
@@ -126,6 +129,7 @@ impl Outbox {
             in_flight: 0,
             waiting_since: None,
             queued: false,
+            queued_as: Class::default(),
             health: Health::new(Instant::now()),
             backlog: Backlog {
                 counted: true,
@@ -258,6 +262,11 @@ impl Outbox {
         )
     }
 
+    /// Whether nothing is in its lanes, so that nothing of it will give bytes back by being delivered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().lanes.is_empty()
+    }
+
     /// What the choice of an endpoint to be spilled goes by.
     pub(super) fn load(&self, now: Instant) -> Load {
         let state = self.lock();
@@ -273,6 +282,7 @@ impl Outbox {
         };
         Load {
             charge: state.charge + held,
+            behind: state.backlog.route == Route::Behind,
             leaving,
             failing: state.health.is_failing() || state.delivered_at.is_none(),
             starving: lately && state.lanes.is_empty() && state.backlog.waiting() == 0,
@@ -400,8 +410,12 @@ impl State {
         self.backlog.forget_past(now);
         self.join_if_drained(now, &mut next);
         next.requeue = !self.queued && self.has_work(now);
-        self.queued |= next.requeue;
         next.class = self.class(now);
+        if next.requeue {
+            self.queued = true;
+            self.queued_as = next.class;
+        }
+        next.promote = self.queued && self.queued_as.is_doubtful() && !next.class.is_doubtful();
         next.keep = self.wants_keeper(now);
         if self.hold_check.is_none() && self.backlog.route == Route::Direct && !self.lanes.is_empty() {
             self.hold_check = Some(now + HOLD);

@@ -19,6 +19,8 @@ pub(in crate::delivery) struct Next {
     pub(in crate::delivery) requeue: bool,
     /// As what the endpoint is treated there.
     pub(in crate::delivery) class: Class,
+    /// The token that is there waits among those of doubtful endpoints, and this is none any more.
+    pub(in crate::delivery) promote: bool,
     /// Have a keeper come.
     pub(in crate::delivery) keep: bool,
     /// When the timer has to look at the outbox.
@@ -63,6 +65,8 @@ pub(in crate::delivery) enum Change {
 pub(in crate::delivery) struct Load {
     /// Bytes that a spill would move.
     pub(in crate::delivery) charge: u64,
+    /// Whether it is behind its backlog already, and so would load again what it is spilled of.
+    pub(in crate::delivery) behind: bool,
     /// Bytes on their way to the backlog.
     pub(in crate::delivery) leaving: u64,
     /// Whether its last outcome was not a success.

@@ -27,7 +27,7 @@ impl Outbox {
                 }
             }
             Stored::Loaded { rows, end } => state.loaded(self.target.url(), rows, end, now),
-            Stored::NoRoom => state.backlog.no_room_until = Some(now + NO_ROOM),
+            Stored::NoRoom => state.no_room(now),
             Stored::Swept { removed, last } => {
                 state.removed(removed);
                 state.counts.discarded += removed.rows;
@@ -63,6 +63,7 @@ impl Outbox {
             StoreWork::Append(queued) => {
                 backlog.appending = false;
                 // It may have been done all the same: then there are rows that nobody knows of.
+                backlog.in_doubt = true;
                 backlog.unloaded = true;
                 backlog.disturbed = true;
                 queued
@@ -99,6 +100,13 @@ impl State {
         }
     }
 
+    /// There is no room for rows now. What waits in memory to be behind them may be what takes it: then it goes to the backlog
+    /// after all.
+    fn no_room(&mut self, now: Instant) {
+        self.backlog.no_room_until = Some(now + NO_ROOM);
+        self.backlog.hurry |= self.lanes.is_empty() && !self.backlog.queue.is_empty();
+    }
+
     /// Rows that were not in memory are gone.
     fn removed(&mut self, removed: Removed) {
         let backlog = &mut self.backlog;
@@ -123,6 +131,7 @@ impl State {
     /// The rows are durable, and so what is theirs of the stream is settled.
     fn appended(&mut self, queued: Vec<Queued>, seqs: &[Option<i64>], now: Instant, next: &mut Next) {
         self.backlog.appending = false;
+        self.backlog.in_doubt = false;
         for (queued, seq) in queued.into_iter().zip(seqs) {
             let Queued {
                 event, token, other, ..

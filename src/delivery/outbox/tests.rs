@@ -616,3 +616,35 @@ fn a_long_sweep_takes_turns_with_appends_and_begins_anew_for_the_next_one() {
     world.calm_down();
     assert!(world.outbox.lock().backlog.sweep_after.is_none());
 }
+
+#[test]
+fn what_waits_in_memory_makes_room_for_the_rows_it_waits_for() {
+    let mut world = World::new(1);
+    let push = |world: &mut World| world.step(Step::Push(vec![LaneKeys::Row(LaneKey(1))]));
+    push(&mut world);
+    world.step(Step::Spill);
+    assert_eq!(pieces(&mut world, 1, |_| {}), ["append"]);
+    push(&mut world);
+    assert!(world.outbox.is_idle() && world.outbox.load(world.now).charge > 0);
+    world.step(Step::Take);
+    assert!(matches!(world.work.take(), Some(StoreWork::Load { .. })));
+    let next = world.outbox.stored(super::Stored::NoRoom, world.now);
+    world.follow(next);
+    assert_eq!(pieces(&mut world, 1, |_| {}), ["append"]);
+    world.calm_down();
+}
+
+#[test]
+fn an_append_that_was_given_up_is_done_again_before_anything_goes_past_the_backlog() {
+    let mut world = World::new(1);
+    let push = |world: &mut World| world.step(Step::Push(vec![LaneKeys::Row(LaneKey(1))]));
+    push(&mut world);
+    world.step(Step::Spill);
+    world.step(Step::Take);
+    world.step(Step::Done(StoreEnding::Failed));
+    world.now += Duration::from_secs(10);
+    world.step(Step::Ring);
+    // A load that finds nothing is not the end of the backlog.
+    assert_eq!(pieces(&mut world, 2, |_| {}), ["load", "append"]);
+    world.calm_down();
+}

@@ -22,8 +22,14 @@ pub(in crate::delivery) const CHUNK_BYTES: u64 = 1024 * 1024;
 const LOW_WATER: usize = 256;
 /// With so many deliveries in the lanes, no more are loaded, whatever they wait for.
 const MOST_ROWS: usize = 16_384;
-/// The same for an endpoint that does not work.
-const MOST_PROBE_ROWS: usize = 512;
+/// With so many bytes in the lanes, no more are loaded while anything can move.
+const MOST_BYTES: u64 = 8 * CHUNK_BYTES;
+/// For an endpoint that does not work: how many lanes whose heads were tried are enough.
+const MOST_PROBE_HEADS: usize = 512;
+/// The same as [`MOST_ROWS`] for such an endpoint.
+const MOST_PROBE_ROWS: usize = 8 * 1024;
+/// With so many bytes in the lanes, no more are loaded for such an endpoint.
+const MOST_PROBE_BYTES: u64 = 2 * CHUNK_BYTES;
 /// How many rows are loaded for an endpoint that does not work: the heads of lanes to be tried in turn.
 const PROBE_ROWS: usize = 32;
 /// When room for a chunk is looked for again.
@@ -232,7 +238,11 @@ impl State {
             .backlog
             .total_rows
             .saturating_sub(self.backlog.rows.len() as u64);
-        self.health.is_well() && self.backlog.counted && !self.backlog.hurry && left <= CHUNK_ROWS as u64
+        self.health.is_well()
+            && self.backlog.counted
+            && !self.backlog.hurry
+            && !self.backlog.in_doubt
+            && left <= CHUNK_ROWS as u64
     }
 
     fn is_flush_due(&self, now: Instant) -> bool {
@@ -244,9 +254,15 @@ impl State {
         // Counted is what can move: what waits behind a row that fails must not keep the other rows from being loaded.
         let moving = self.lanes.ready_len() + self.lanes.in_flight();
         let enough = if self.health.is_well() {
-            moving >= LOW_WATER.max(self.settings.batch.size * 2) || self.lanes.len() >= MOST_ROWS
+            moving >= LOW_WATER.max(self.settings.batch.size * 2)
+                || self.lanes.len() >= MOST_ROWS
+                || (moving > 0 && self.charge >= MOST_BYTES)
         } else {
-            moving > 0 || self.lanes.len() >= MOST_PROBE_ROWS
+            // The rows of one lane that fails may be many: the heads of others are behind them.
+            moving > 0
+                || self.lanes.delayed() >= MOST_PROBE_HEADS
+                || self.lanes.len() >= MOST_PROBE_ROWS
+                || self.charge >= MOST_PROBE_BYTES
         };
         backlog.route == Route::Behind
             && backlog.unloaded
