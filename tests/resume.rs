@@ -436,8 +436,9 @@ fn a_pause_of_reading_costs_neither_the_connection_nor_memory() {
     const PAUSE: Duration = Duration::from_secs(20);
     const ROUNDS: usize = 10;
     const EACH: usize = 1_000;
-    /// What stacks, connections, statements to the store and the allocator may take beside the queue.
-    const AROUND: u64 = 16 << 20;
+    /// What the stacks of 64 workers, connections, statements to the store and the allocator may take beside the queue: 11
+    /// to 18 MiB were measured in debug builds. All that is read would be 30 MiB more.
+    const AROUND: u64 = 24 << 20;
     const QUEUE: u64 = 1 << 20;
     let mut world = World::new(&[("wal_sender_timeout", "5s")]);
     world
