@@ -20,6 +20,7 @@ mod injector;
 mod injector_model;
 mod isolation;
 mod listen;
+mod messages;
 mod operator;
 mod outcomes;
 mod payloads;

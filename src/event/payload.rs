@@ -69,7 +69,11 @@ pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize, injection: Option<
     push_or_empty(&mut out, header.timestamp.map(JsonStr::raw));
     out.extend_from_slice(br#","lsn":""#);
     out.extend_from_slice(lsn.to_string().as_bytes());
-    out.extend_from_slice(br#"","schema":"#);
+    out.push(b'"');
+    if header.action == Action::Message {
+        push_message(&mut out, record);
+    }
+    out.extend_from_slice(br#","schema":"#);
     push_or_empty(&mut out, header.schema.map(JsonStr::raw));
     out.extend_from_slice(br#","table":"#);
     push_or_empty(&mut out, header.table.map(JsonStr::raw));
@@ -96,6 +100,17 @@ pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize, injection: Option<
         has_unknown_columns: description.is_some_and(Description::is_described)
             && !(new_are_known && old_are_known),
     }
+}
+
+/// Writes what only a logical message has.
+fn push_message(out: &mut Vec<u8>, record: &Record<'_>) {
+    let transactional = record.header.transactional == Some(true);
+    out.extend_from_slice(br#","transactional":"#);
+    out.extend_from_slice(transactional.to_string().as_bytes());
+    out.extend_from_slice(br#","prefix":"#);
+    push_or_empty(out, record.prefix.map(JsonStr::raw));
+    out.extend_from_slice(br#","content":"#);
+    push_or_empty(out, record.content.map(JsonStr::raw));
 }
 
 fn push_or_empty(out: &mut Vec<u8>, raw: Option<&str>) {

@@ -1,5 +1,8 @@
 //! The intake of the stream.
 
+mod message;
+mod transaction;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,6 +12,7 @@ use pgstream_proto::replication::XLogData;
 use pgstream_proto::wal2json::{self, Action, Header, JsonStr, ParseError, Parser, Record};
 use slog::Logger;
 
+use self::transaction::OpenTransaction;
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
 use super::catalog::partition_root;
@@ -18,13 +22,12 @@ use super::routes::{Receivers, Routes};
 use super::{OWN_SCHEMA, PipelineError};
 use crate::delivery::Dispatcher;
 use crate::event::{self, Event, Injection, Occurrences, Origin, Position, Source};
-use crate::progress::{Budget, Ledger, Transaction};
+use crate::progress::{Budget, Ledger};
 use crate::replication::Intake;
 use crate::schema_log::Injector;
 use crate::store::catalog::PartitionRoot;
 use crate::store::{PgPool, StoreError};
-use crate::subscription::cache::{CacheMode, Subscriptions};
-use crate::subscription::matcher::SubscriptionSet;
+use crate::subscription::cache::Subscriptions;
 use crate::subscription::model::EventType;
 
 /// What an event takes in memory beside its payload, in bytes.
@@ -89,18 +92,6 @@ pub struct StreamIntake {
     injector: Option<Injector>,
     /// The taking up of the backlog, which everything that is delivered has to be behind.
     recovering: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-/// The transaction that is being read.
-struct OpenTransaction {
-    commit_lsn: Lsn,
-    /// The end of its commit record, if the plugin printed it with the begin.
-    end: Option<Lsn>,
-    settling: Transaction,
-    /// The id of its newest entry of the schema log, if it wrote any.
-    entry: Option<String>,
-    /// The one set it is matched against. Absent until a fresh one was asked for and came.
-    set: Option<Arc<SubscriptionSet>>,
 }
 
 impl StreamIntake {
@@ -183,7 +174,7 @@ impl StreamIntake {
         match header.action {
             Action::Begin => self.begin(wal_start, &header)?,
             Action::Commit => self.commit(wal_start, &header)?,
-            Action::Message => self.message(wal_start, &header)?,
+            Action::Message => return self.message(wal_start, payload, &header),
             Action::Insert => return self.change(wal_start, payload, &header, EventType::Insert),
             Action::Update => return self.change(wal_start, payload, &header, EventType::Update),
             Action::Delete => return self.change(wal_start, payload, &header, EventType::Delete),
@@ -200,62 +191,6 @@ impl StreamIntake {
             transaction_end,
             problem,
         }
-    }
-
-    fn begin(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
-        if self.open.is_some() {
-            return Err(out_of_place(wal_start, "a transaction begins within another one"));
-        }
-        // The set that is current now holds for the whole transaction. Where nothing keeps it fresh, a fresh one is
-        // asked for before the first match.
-        let set = match self.subscriptions.mode() {
-            CacheMode::Refreshed { .. } => Some(self.subscriptions.current()),
-            CacheMode::OnDemand => None,
-        };
-        let commit_lsn = header.lsn.ok_or(PipelineError::Incomplete {
-            wal_start,
-            field: "lsn",
-        })?;
-        self.open = Some(OpenTransaction {
-            commit_lsn,
-            end: header.nextlsn,
-            settling: Transaction::default(),
-            entry: None,
-            set,
-        });
-        self.occurrences.reset();
-        self.raw.reset();
-        if let Some(injector) = &mut self.injector {
-            injector.begin();
-        }
-        Ok(())
-    }
-
-    /// The only ends that are ever confirmed: the `nextlsn` of a commit, and that of a message outside of one.
-    fn commit(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
-        let open = self
-            .open
-            .take()
-            .ok_or_else(|| out_of_place(wal_start, "a commit without a begin"))?;
-        let end = header.nextlsn.ok_or(PipelineError::Incomplete {
-            wal_start,
-            field: "nextlsn",
-        })?;
-        self.ledger.commit(open.settling, end);
-        Ok(())
-    }
-
-    /// Logical messages are not delivered yet. One outside of a transaction moves the stream's position on: its
-    /// `lsn` is the end of its own record.
-    fn message(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
-        if self.open.is_none() {
-            let end = header.lsn.ok_or(PipelineError::Incomplete {
-                wal_start,
-                field: "lsn",
-            })?;
-            self.ledger.commit(Transaction::default(), end);
-        }
-        Ok(())
     }
 
     fn change(
@@ -434,6 +369,7 @@ impl Intake for StreamIntake {
                 Wait::Burial(burial) => {
                     burial.await;
                     self.parked = None;
+                    self.close_lone();
                 }
             }
             if let Some(parked) = self.parked.take() {

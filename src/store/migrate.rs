@@ -61,6 +61,7 @@ const STORE: &[Step] = &[
     step!("store", 2, "0002_webhook_endpoints"),
     step!("store", 3, "0003_webhook_backlog"),
     step!("store", 4, "0004_webhook_dead_letters"),
+    step!("store", 5, "0005_webhook_messages"),
 ];
 
 impl MigrationSet {

@@ -210,7 +210,7 @@ mod tests {
             "http://[a-d]",
             "[ab]?",
             "[ab]?",
-            prop::collection::vec(prop::sample::select(vec!["I", "U", "D", "T"]), 0..4),
+            prop::collection::vec(prop::sample::select(vec!["I", "U", "D", "T", "M"]), 0..4),
         )
             .prop_map(|(url, schema, table, letters)| subscription(&url, &schema, &table, &letters))
     }

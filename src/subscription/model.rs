@@ -49,11 +49,14 @@ impl Subscription {
         validate_url(&subscription.url)?;
         validate_name("schema", &subscription.schema)?;
         validate_name("table", &subscription.table)?;
+        if !subscription.schema.is_empty() && event_types.contains(EventType::Message) {
+            return Err(SubscriptionError::SchemaOfMessages);
+        }
         Ok(subscription)
     }
 }
 
-/// The type of a change of rows, as a subscription names it.
+/// The type of an event, as a subscription names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventType {
     /// `I`: a row was inserted.
@@ -64,11 +67,19 @@ pub enum EventType {
     Delete,
     /// `T`: a table was truncated.
     Truncate,
+    /// `M`: a logical message was emitted. Its prefix stands where a change has its table, and it has no schema.
+    Message,
 }
 
 impl EventType {
-    /// All four, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Insert, Self::Update, Self::Delete, Self::Truncate];
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 5] = [
+        Self::Insert,
+        Self::Update,
+        Self::Delete,
+        Self::Truncate,
+        Self::Message,
+    ];
 
     /// The letter of the type: that of wal2json's `action` too.
     #[must_use]
@@ -78,6 +89,7 @@ impl EventType {
             Self::Update => "U",
             Self::Delete => "D",
             Self::Truncate => "T",
+            Self::Message => "M",
         }
     }
 
@@ -97,14 +109,14 @@ impl EventType {
 pub struct EventTypes(u8);
 
 impl EventTypes {
-    /// All four types.
-    pub const ALL: Self = Self(0b1111);
+    /// The types of changes: all but [`EventType::Message`].
+    pub const CHANGES: Self = Self(0b1111);
 
-    /// The set of these letters. No letters at all means every type, as the user never subscribes to
-    /// nothing. A letter given twice counts once.
+    /// The set of these letters. No letters at all means every type of change, as the user never subscribes to
+    /// nothing; messages come to those only who ask for them. A letter given twice counts once.
     ///
     /// # Errors
-    /// [`SubscriptionError::UnknownEventType`] for anything but `I`, `U`, `D` and `T`.
+    /// [`SubscriptionError::UnknownEventType`] for anything but `I`, `U`, `D`, `T` and `M`.
     pub fn from_letters<L: AsRef<str>>(
         letters: impl IntoIterator<Item = L>,
     ) -> Result<Self, SubscriptionError> {
@@ -115,10 +127,10 @@ impl EventTypes {
                 .ok_or_else(|| SubscriptionError::UnknownEventType(shortened(letter)))?;
             bits |= event.bit();
         }
-        Ok(if bits == 0 { Self::ALL } else { Self(bits) })
+        Ok(if bits == 0 { Self::CHANGES } else { Self(bits) })
     }
 
-    /// The letters of the set, in the order I, U, D, T.
+    /// The letters of the set, in the order I, U, D, T, M.
     #[must_use]
     pub fn letters(self) -> Vec<&'static str> {
         EventType::ALL
@@ -182,11 +194,18 @@ pub enum SubscriptionError {
     /// A name holds a zero character, which PostgreSQL cannot store.
     #[error("{0} holds a zero character (\\u0000), which no name in PostgreSQL has")]
     NameZero(&'static str),
-    /// An event type is none of the four letters.
+    /// An event type is none of the letters.
     #[error(
-        "event_types holds {0:?}, but knows only \"I\" (insert), \"U\" (update), \"D\" (delete) and \"T\" (truncate)"
+        "event_types holds {0:?}, but knows only \"I\" (insert), \"U\" (update), \"D\" (delete), \"T\" (truncate) and \
+         \"M\" (logical message)"
     )]
     UnknownEventType(String),
+    /// Messages are wanted of a schema, and they have none.
+    #[error(
+        "schema is given, but event_types holds \"M\", and logical messages have no schema: leave schema out (table is \
+         their prefix), or subscribe to changes and messages apart"
+    )]
+    SchemaOfMessages,
 }
 
 impl SubscriptionError {
@@ -202,6 +221,7 @@ impl SubscriptionError {
             | Self::UrlSyntax(_)
             | Self::UrlPort => "url",
             Self::NameTooLong { field, .. } | Self::NameZero(field) => field,
+            Self::SchemaOfMessages => "schema",
             Self::UnknownEventType(_) => "event_types",
         }
     }
@@ -296,7 +316,7 @@ mod tests {
             (&long, Some("bytes, at most 2048")),
         ];
         for (url, refusal) in cases {
-            match (Subscription::new(*url, "", "", EventTypes::ALL), refusal) {
+            match (Subscription::new(*url, "", "", EventTypes::CHANGES), refusal) {
                 (Ok(subscription), None) => assert_eq!(subscription.url, *url, "kept as written"),
                 (Err(error), Some(words)) => {
                     assert!(error.to_string().contains(words), "{url}: {error}");
@@ -311,12 +331,12 @@ mod tests {
     fn names_are_accepted_or_refused() {
         let longest = "é".repeat(MAX_NAME_BYTES / 2);
         for name in ["", "public", "Odd \"name\". with dots", &longest] {
-            Subscription::new("http://h", name, name, EventTypes::ALL).unwrap();
+            Subscription::new("http://h", name, name, EventTypes::CHANGES).unwrap();
         }
         for name in ["a".repeat(MAX_NAME_BYTES + 1), "a\0b".to_owned()] {
-            let schema = Subscription::new("http://h", &*name, "", EventTypes::ALL).unwrap_err();
+            let schema = Subscription::new("http://h", &*name, "", EventTypes::CHANGES).unwrap_err();
             assert_eq!(schema.field(), "schema");
-            let table = Subscription::new("http://h", "", &*name, EventTypes::ALL).unwrap_err();
+            let table = Subscription::new("http://h", "", &*name, EventTypes::CHANGES).unwrap_err();
             assert_eq!(table.field(), "table");
         }
     }
@@ -328,6 +348,8 @@ mod tests {
             (&["I"], &["I"]),
             (&["T", "I", "T"], &["I", "T"]),
             (&["D", "U", "I", "T"], &["I", "U", "D", "T"]),
+            (&["M"], &["M"]),
+            (&["M", "T", "I"], &["I", "T", "M"]),
         ];
         for (given, letters) in cases {
             let set = EventTypes::from_letters(*given).unwrap();

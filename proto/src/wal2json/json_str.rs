@@ -21,6 +21,9 @@ enum Piece<'a> {
 }
 
 impl<'a> JsonStr<'a> {
+    /// The empty string.
+    pub const EMPTY: JsonStr<'static> = JsonStr { raw: "\"\"" };
+
     /// Wraps what the cursor has scanned: a whole valid JSON string, quotes included.
     pub(super) fn from_scanned(raw: &'a str) -> Self {
         debug_assert!(raw.len() >= 2 && raw.starts_with('"') && raw.ends_with('"'));

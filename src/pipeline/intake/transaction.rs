@@ -1,0 +1,84 @@
+//! Where transactions begin and end.
+
+use std::sync::Arc;
+
+use pgstream_proto::Lsn;
+use pgstream_proto::wal2json::Header;
+
+use super::{StreamIntake, out_of_place};
+use crate::pipeline::PipelineError;
+use crate::progress::Transaction;
+use crate::subscription::cache::CacheMode;
+use crate::subscription::matcher::SubscriptionSet;
+
+/// The transaction that is being read.
+pub(super) struct OpenTransaction {
+    pub(super) commit_lsn: Lsn,
+    /// The end of its commit record, if the plugin printed it with the begin.
+    pub(super) end: Option<Lsn>,
+    pub(super) settling: Transaction,
+    /// Whether it is none, but stands for a message outside of one.
+    pub(super) is_lone: bool,
+    /// The id of its newest entry of the schema log, if it wrote any.
+    pub(super) entry: Option<String>,
+    /// The one set it is matched against. Absent until a fresh one was asked for and came.
+    pub(super) set: Option<Arc<SubscriptionSet>>,
+}
+
+impl StreamIntake {
+    pub(super) fn begin(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
+        if self.open.is_some() {
+            return Err(out_of_place(wal_start, "a transaction begins within another one"));
+        }
+        let commit_lsn = header.lsn.ok_or(PipelineError::Incomplete {
+            wal_start,
+            field: "lsn",
+        })?;
+        self.open(commit_lsn, header.nextlsn, false);
+        if let Some(injector) = &mut self.injector {
+            injector.begin();
+        }
+        Ok(())
+    }
+
+    pub(super) fn open(&mut self, commit_lsn: Lsn, end: Option<Lsn>, is_lone: bool) {
+        // The set that is current now holds for the whole transaction. Where nothing keeps it fresh, a fresh one is
+        // asked for before the first match.
+        let set = match self.subscriptions.mode() {
+            CacheMode::Refreshed { .. } => Some(self.subscriptions.current()),
+            CacheMode::OnDemand => None,
+        };
+        self.open = Some(OpenTransaction {
+            commit_lsn,
+            end,
+            settling: Transaction::default(),
+            is_lone,
+            entry: None,
+            set,
+        });
+        self.occurrences.reset();
+        self.raw.reset();
+    }
+
+    /// A message outside of a transaction is dealt with.
+    pub(super) fn close_lone(&mut self) {
+        if let Some(open) = self.open.take_if(|open| open.is_lone) {
+            // Its LSN is the end of its own record.
+            self.ledger.commit(open.settling, open.commit_lsn);
+        }
+    }
+
+    /// The only ends that are ever confirmed: the `nextlsn` of a commit, and that of a message outside of one.
+    pub(super) fn commit(&mut self, wal_start: Lsn, header: &Header<'_>) -> Result<(), PipelineError> {
+        let open = self
+            .open
+            .take()
+            .ok_or_else(|| out_of_place(wal_start, "a commit without a begin"))?;
+        let end = header.nextlsn.ok_or(PipelineError::Incomplete {
+            wal_start,
+            field: "nextlsn",
+        })?;
+        self.ledger.commit(open.settling, end);
+        Ok(())
+    }
+}
