@@ -49,6 +49,10 @@ bench: ## Measure the decode path
 bench-pipeline: setup ## Measure the whole way from a row change to a webhook, on a machine that does nothing else
 	cargo bench --locked --bench pipeline
 
+.PHONY: bench-ddl
+bench-ddl: setup ## Measure what the schema log adds to statements that change a table
+	cargo bench --locked --bench pipeline -- ddl
+
 .PHONY: fuzz
 fuzz: ## Fuzz the wire codec and the wal2json parser, FUZZ_SECONDS each
 	@.ci/setup fuzz

@@ -3,6 +3,7 @@
 use pgstream::config::{PgUrl, keys};
 use pgstream::demo::cluster::{Cluster, Installation};
 use pgstream::setup::{InitOptions, init};
+use pgstream::store::SchemaLogMode;
 
 use std::process::Command;
 use std::time::Duration;
@@ -50,17 +51,7 @@ impl World {
         let mut postgres = Sql::open(&self.url("postgres"));
         postgres.run(&format!("CREATE DATABASE {name}"));
         let url = self.url(name);
-        let options = InitOptions {
-            source: url.clone(),
-            store: None,
-            slot: SLOT.to_owned(),
-            timeout: Duration::from_secs(30),
-            schema_log: None,
-        };
-        tokio::runtime::Runtime::new()
-            .expect("a runtime starts")
-            .block_on(init(&options, &mut |_| ()))
-            .expect("init succeeds on a fresh database");
+        initialise(url.clone(), None);
         let mut sql = Sql::open(&url);
         sql.run(TABLE);
         Stage {
@@ -75,7 +66,27 @@ impl World {
     }
 }
 
+/// Does what `pgstream init` does.
+fn initialise(source: PgUrl, schema_log: Option<SchemaLogMode>) {
+    let options = InitOptions {
+        source,
+        store: None,
+        slot: SLOT.to_owned(),
+        timeout: Duration::from_secs(30),
+        schema_log,
+    };
+    tokio::runtime::Runtime::new()
+        .expect("a runtime starts")
+        .block_on(init(&options, &mut |_| ()))
+        .expect("init succeeds");
+}
+
 impl Stage<'_> {
+    /// Has entries of the schema log hold this from now on.
+    pub(crate) fn set_schema_log(&self, mode: SchemaLogMode) {
+        initialise(self.world.url(self.name), Some(mode));
+    }
+
     /// The name of its database.
     pub(crate) fn name(&self) -> &'static str {
         self.name

@@ -1,5 +1,6 @@
 //! The parts, and how much each does.
 
+mod ddl;
 mod drain;
 mod injector;
 mod isolation;
@@ -23,7 +24,7 @@ const IN_FLIGHT: usize = 64;
 type Part = fn(&World, &Scale) -> Vec<Figure>;
 
 /// All parts, in the order in which they run.
-pub(crate) const PARTS: [(&str, Part); 7] = [
+pub(crate) const PARTS: [(&str, Part); 8] = [
     ("drain", drain::measure),
     ("posts", posts::measure),
     ("injector", injector::measure),
@@ -31,6 +32,7 @@ pub(crate) const PARTS: [(&str, Part); 7] = [
     ("latency", latency::measure),
     ("memory", memory::measure),
     ("isolation", isolation::measure),
+    ("ddl", ddl::measure),
 ];
 
 /// How much is done.
@@ -52,6 +54,8 @@ pub(crate) struct Scale {
     hang: Duration,
     /// How often each row changes for the endpoints that are beside bad ones.
     isolated: usize,
+    /// How many tables a small schema has, and a large one.
+    tables: [usize; 2],
     /// How long the program rests before its memory is looked at.
     rest: Duration,
 }
@@ -68,6 +72,7 @@ impl Scale {
             hanging: 300_000,
             hang: Duration::from_secs(20),
             isolated: 400,
+            tables: [100, 1_000],
             rest: Duration::from_secs(3),
         }
     }
@@ -83,6 +88,7 @@ impl Scale {
             hanging: 2_000,
             hang: Duration::from_millis(200),
             isolated: 3,
+            tables: [2, 4],
             rest: Duration::from_millis(100),
         }
     }
