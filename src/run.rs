@@ -32,6 +32,8 @@ use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscripti
 
 /// How long deliveries in flight may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the connections of a pool may take to close.
+const CLOSING: Duration = Duration::from_secs(2);
 /// How long the store may take to write what waits for it at the end.
 const STORE_GRACE: Duration = Duration::from_secs(5);
 /// The SQLSTATE of what a role may not do.
@@ -201,7 +203,7 @@ async fn stream_changes(
     let counts = dispatcher.counts();
     info!(log, "stopped"; "confirmed" => %confirmed, "delivered" => counts.delivered,
         "failed_attempts" => counts.failed, "appended_to_backlog" => counts.appended,
-        "dead_letters" => counts.dead, "discarded" => counts.discarded);
+        "dead_letters" => counts.dead, "discarded" => counts.discarded, "health_changes" => counts.health_changes);
     why.map_or(Ok(()), |why| Err(RunError::Strict(why)))
 }
 
@@ -279,7 +281,8 @@ async fn end(serving: tokio::task::JoinHandle<()>, refreshing: RefreshTasks, dat
         schema_log,
     } = databases;
     for pool in [Some(store), Some(catalog), schema_log].into_iter().flatten() {
-        pool.close().await;
+        // A statement that hangs would hold the end back. What it writes is confirmed by nobody.
+        let _ = tokio::time::timeout(CLOSING, pool.close()).await;
     }
 }
 

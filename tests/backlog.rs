@@ -86,11 +86,16 @@ fn an_endpoint_that_is_down_holds_nothing_back_and_gets_everything_in_order_when
     // Its LSN goes on although nothing was delivered there: it is in the backlog.
     world.sql.wait_until_settled();
     assert_eq!(world.sql.value::<i64>(BACKLOG), 150);
-    program.wait_for_log("the outage", |line| {
+    let outage = program.wait_for_log("the outage", |line| {
         line["msg"]
             .as_str()
             .is_some_and(|msg| msg.starts_with("endpoint is down"))
     });
+    assert_eq!(outage["reason"], "answered 503");
+    world.sql.wait_for(
+        "SELECT EXISTS (SELECT FROM pgstream.webhook_endpoint_health
+                         WHERE health IN ('outage', 'probing') AND reason = 'answered 503')",
+    );
     write(&mut world, 50, 4..=5);
     world.sql.wait_until_settled();
     assert_eq!(world.sql.value::<i64>(BACKLOG), 250);

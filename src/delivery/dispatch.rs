@@ -210,7 +210,7 @@ impl Dispatcher {
         let shared = &self.shared;
         let outboxes = shared.outboxes.all();
         for outbox in &outboxes {
-            outbox.stop();
+            shared.follow_up(outbox, outbox.stop(Instant::now()));
         }
         shared.ready.close();
         let mut broken_off = shared.ready.wait_for_workers(Instant::now() + grace);

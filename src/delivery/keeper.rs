@@ -156,14 +156,16 @@ impl Keeper<'_> {
                 };
                 with(retained, except, |_, stored| stored, back)
             }
-            StoreWork::RecordHealth(state) => {
+            StoreWork::RecordHealth(state, reason) => {
                 let now = SystemTime::now();
-                let record = endpoints::record_health(self.pool(), self.url, state.as_str(), now, None);
+                let record =
+                    endpoints::record_health(self.pool(), self.url, state.as_str(), now, reason.as_deref());
+                let recorded = in_time(record).await;
                 with(
-                    in_time(record).await,
-                    (),
-                    |(), ()| Stored::Recorded,
-                    |()| StoreWork::RecordHealth(state),
+                    recorded,
+                    reason,
+                    |_, ()| Stored::Recorded,
+                    |reason| StoreWork::RecordHealth(state, reason),
                 )
             }
             StoreWork::Disable(reason) => {

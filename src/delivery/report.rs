@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use slog::{error, info, warn};
+use slog::{debug, error, info, warn};
 
 use super::dispatch::Shared;
 use super::outbox::{Change, Outbox};
@@ -12,7 +12,7 @@ impl Shared {
     pub(super) fn report(&self, outbox: &Arc<Outbox>, change: Change) {
         let endpoint = outbox.target();
         match change {
-            Change::Health(transition) => self.report_health(outbox, transition),
+            Change::Health(transition, reason) => self.report_health(outbox, transition, reason.as_deref()),
             Change::Spilled(why) => {
                 info!(self.log, "an endpoint's deliveries go to its backlog"; "endpoint" => %endpoint, "reason" => why);
             }
@@ -31,19 +31,22 @@ impl Shared {
         }
     }
 
-    fn report_health(&self, outbox: &Outbox, Transition { from, to, failures }: Transition) {
+    fn report_health(&self, outbox: &Outbox, transition: Transition, reason: Option<&str>) {
+        let Transition { from, to, failures } = transition;
         let endpoint = outbox.target();
         match to {
             HealthState::Failing => {
                 warn!(self.log, "endpoint is failing; its deliveries wait and are tried again"; "endpoint" => %endpoint,
-                    "failures" => failures);
+                    "failures" => failures, "reason" => reason);
             }
-            HealthState::Outage if from == HealthState::Probing => {}
+            HealthState::Outage if from == HealthState::Probing => {
+                debug!(self.log, "endpoint is still down"; "endpoint" => %endpoint, "reason" => reason);
+            }
             HealthState::Outage => {
                 warn!(self.log, "endpoint is down; its deliveries go to its backlog, and it is probed until it answers";
-                    "endpoint" => %endpoint, "failures" => failures);
+                    "endpoint" => %endpoint, "failures" => failures, "reason" => reason);
             }
-            HealthState::Probing => {}
+            HealthState::Probing => debug!(self.log, "endpoint is probed"; "endpoint" => %endpoint),
             HealthState::Draining => {
                 info!(self.log, "endpoint answers again; its backlog is drained"; "endpoint" => %endpoint);
             }

@@ -93,8 +93,8 @@ pub(super) struct Backlog {
     pub(super) retain_at: Option<Instant>,
     /// Up to here everything of the stream was dealt with before the start.
     pub(super) mark: Option<Position>,
-    /// A state of health to be recorded.
-    pub(super) health: Option<HealthState>,
+    /// A state of health to be recorded, and the reason.
+    pub(super) health: Option<(HealthState, Option<Arc<str>>)>,
     /// Whether any state was recorded, and so healthy has to be, too.
     pub(super) health_recorded: bool,
     /// The reason why the endpoint is to be disabled.
@@ -167,10 +167,10 @@ impl Backlog {
         self.leaving
     }
 
-    pub(super) fn record_health(&mut self, state: HealthState) {
+    pub(super) fn record_health(&mut self, state: HealthState, reason: Option<Arc<str>>) {
         // An endpoint that has always been well is not worth a row.
         if state != HealthState::Healthy || self.health_recorded || self.health.is_some() {
-            self.health = Some(state);
+            self.health = Some((state, reason));
         }
     }
 

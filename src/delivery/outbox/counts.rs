@@ -13,6 +13,8 @@ pub struct Counts {
     pub discarded: u64,
     /// Written to the backlog.
     pub appended: u64,
+    /// How often its health changed.
+    pub health_changes: u64,
 }
 
 impl std::ops::Add for Counts {
@@ -25,6 +27,7 @@ impl std::ops::Add for Counts {
             dead: self.dead + other.dead,
             discarded: self.discarded + other.discarded,
             appended: self.appended + other.appended,
+            health_changes: self.health_changes + other.health_changes,
         }
     }
 }

@@ -48,11 +48,13 @@ impl State {
         self.waiting_since.get_or_insert(now);
         self.health.lent();
         let event = |member: Member| Arc::clone(&self.lanes.get(member).event);
+        let events: Vec<_> = group.sending().map(event).collect();
         Some(Work {
-            events: group.sending().map(event).collect(),
+            // One that waits since the batches were larger stays as it is.
+            batched: batch.size > 1 || events.len() > 1,
+            events,
             group,
             slot: self.slots.lend(),
-            batched: batch.size > 1,
         })
     }
 

@@ -87,6 +87,8 @@ struct State {
     queued: bool,
     /// As what it was put there.
     queued_as: Class,
+    /// What the last attempt that failed came to.
+    last_error: Option<Arc<str>>,
     health: Health,
     backlog: Backlog,
     /// When the timer will look at this outbox.
@@ -130,6 +132,7 @@ impl Outbox {
             waiting_since: None,
             queued: false,
             queued_as: Class::default(),
+            last_error: None,
             health: Health::new(Instant::now()),
             backlog: Backlog {
                 counted: true,
@@ -340,8 +343,12 @@ impl Outbox {
     }
 
     /// Lends no work any more.
-    pub(super) fn stop(&self) {
-        self.lock().stopped = true;
+    pub(super) fn stop(&self, now: Instant) -> Next {
+        let mut state = self.lock();
+        state.stopped = true;
+        // What waits in memory to be behind its backlog is loaded no more: it goes there.
+        state.backlog.hurry = !state.backlog.queue.is_empty();
+        state.next(now, Next::default())
     }
 
     /// Breaks off the exchanges that are under way.
@@ -386,8 +393,13 @@ impl State {
 
     /// A transition of the health, to be logged and recorded.
     fn changed(&mut self, transition: Transition) -> Change {
-        self.backlog.record_health(transition.to);
-        Change::Health(transition)
+        self.counts.health_changes += 1;
+        let reason = match transition.to {
+            HealthState::Failing | HealthState::Outage | HealthState::Probing => self.last_error.clone(),
+            _ => None,
+        };
+        self.backlog.record_health(transition.to, reason.clone());
+        Change::Health(transition, reason)
     }
 
     /// Whether a delivery of the stream waits for longer than [`HOLD`] at an endpoint of which something fails.

@@ -40,8 +40,8 @@ pub(in crate::delivery) struct Settled {
 /// What an operator has to hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::delivery) enum Change {
-    /// How the endpoint does.
-    Health(Transition),
+    /// How the endpoint does, and what its last failure was if it does not do well.
+    Health(Transition, Option<Arc<str>>),
     /// Its deliveries go to the backlog from now on.
     Spilled(&'static str),
     /// Its backlog is drained.

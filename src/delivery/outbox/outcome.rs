@@ -210,6 +210,7 @@ impl State {
     fn note_attempts(&mut self, group: &Group, answer: &Answer, now: Instant) {
         let at = SystemTime::now();
         self.counts.failed += 1;
+        self.last_error = Some(answer.text.as_str().into());
         for member in group.sending() {
             let delivery = self.lanes.get_mut(member);
             let attempts = delivery.attempts.get_or_insert_default();

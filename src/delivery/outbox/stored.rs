@@ -76,8 +76,8 @@ impl Outbox {
                 backlog.sweep_after.get_or_insert(after);
             }
             StoreWork::Retain { .. } => backlog.retain_at = Some(now),
-            StoreWork::RecordHealth(state) => {
-                backlog.health.get_or_insert(state);
+            StoreWork::RecordHealth(state, reason) => {
+                backlog.health.get_or_insert((state, reason));
             }
             StoreWork::Disable(reason) => backlog.disable = Some(reason),
         }

@@ -648,3 +648,19 @@ fn an_append_that_was_given_up_is_done_again_before_anything_goes_past_the_backl
     assert_eq!(pieces(&mut world, 2, |_| {}), ["load", "append"]);
     world.calm_down();
 }
+
+#[test]
+fn what_waits_in_memory_at_the_end_goes_to_the_backlog() {
+    let mut world = World::new(1);
+    let push = |world: &mut World| world.step(Step::Push(vec![LaneKeys::Row(LaneKey(1))]));
+    push(&mut world);
+    world.step(Step::Spill);
+    assert_eq!(pieces(&mut world, 1, |_| {}), ["append"]);
+    push(&mut world);
+    assert!(world.outbox.lock().holds_queue());
+    let next = world.outbox.stop(world.now);
+    world.follow(next);
+    assert_eq!(pieces(&mut world, 1, |_| {}), ["append"]);
+    world.step(Step::Take);
+    assert!(!world.outbox.wants_store());
+}

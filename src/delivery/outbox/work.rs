@@ -78,7 +78,7 @@ pub(in crate::delivery) enum StoreWork {
         except: Vec<i64>,
     },
     /// Write down how the endpoint does.
-    RecordHealth(HealthState),
+    RecordHealth(HealthState, Option<Arc<str>>),
     /// Write down that it is disabled.
     Disable(&'static str),
 }
@@ -159,7 +159,7 @@ impl Outbox {
         state.backlog.health_recorded = ill;
         if ill && rows == 0 {
             // Written down by a program that was stopped meanwhile: it has to show again that it is ill.
-            state.backlog.health = Some(state.health.state());
+            state.backlog.health = Some((state.health.state(), None));
         }
         state.stored_elsewhere(rows, bytes, now);
         state.next(now, Next::default())
@@ -299,9 +299,9 @@ impl State {
         if let Some(reason) = self.backlog.disable.take() {
             return Some(StoreWork::Disable(reason));
         }
-        if let Some(health) = self.backlog.health.take() {
+        if let Some((health, reason)) = self.backlog.health.take() {
             self.backlog.health_recorded = health != HealthState::Healthy;
-            return Some(StoreWork::RecordHealth(health));
+            return Some(StoreWork::RecordHealth(health, reason));
         }
         // A long sweep takes turns with what drains the backlog.
         if !(std::mem::take(&mut self.backlog.swept_last) && loads)
