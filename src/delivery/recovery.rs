@@ -1,10 +1,11 @@
 //! Taking up what the store knows: at the start, and whenever another hand changes it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use slog::{debug, info, warn};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::dispatch::Shared;
@@ -40,7 +41,39 @@ pub(super) async fn run(shared: Arc<Shared>) {
     };
     info!(shared.log, "the backlog is taken up"; "endpoints" => shared.outboxes.all().len());
     shared.recovered.send_replace(true);
-    tokio::join!(count(&shared), follow(&shared, changes));
+    let uncounted = Uncounted::default();
+    for outbox in shared.outboxes.all() {
+        uncounted.add(Arc::clone(outbox.target().url()));
+    }
+    tokio::join!(count(&shared, &uncounted), follow(&shared, changes, &uncounted));
+}
+
+/// Endpoints whose backlog is to be counted, which takes as long as it is large.
+#[derive(Default)]
+struct Uncounted {
+    urls: Mutex<BTreeSet<Arc<str>>>,
+    more: Notify,
+}
+
+impl Uncounted {
+    fn add(&self, url: Arc<str>) {
+        self.lock().insert(url);
+        self.more.notify_one();
+    }
+
+    async fn next(&self) -> Arc<str> {
+        loop {
+            let first = self.lock().pop_first();
+            if let Some(first) = first {
+                return first;
+            }
+            self.more.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Arc<str>>> {
+        self.urls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Reads settings, backlogs and marks. Whatever has a backlog goes behind it from now on.
@@ -67,11 +100,11 @@ async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError> {
 }
 
 /// Follows what operators do.
-async fn follow(shared: &Arc<Shared>, mut changes: Changes) {
+async fn follow(shared: &Arc<Shared>, mut changes: Changes, uncounted: &Uncounted) {
     // What was heard and not applied yet: it is heard once only.
     let mut pending = None;
     loop {
-        if let Err(error) = apply(shared, &mut changes, &mut pending).await {
+        if let Err(error) = apply(shared, &mut changes, &mut pending, uncounted).await {
             warn!(shared.log, "cannot follow changes of the endpoints, trying again"; "error" => #error);
             sleep(PAUSE).await;
         }
@@ -82,6 +115,7 @@ async fn apply(
     shared: &Arc<Shared>,
     changes: &mut Changes,
     pending: &mut Option<BTreeSet<String>>,
+    uncounted: &Uncounted,
 ) -> Result<(), StoreError> {
     if pending.is_none() {
         *pending = Some(match changes.changed().await? {
@@ -99,10 +133,13 @@ async fn apply(
     while let Some(url) = pending.as_ref().and_then(|urls| urls.first().cloned()) {
         if let Some(target) = target(shared, &url) {
             debug!(shared.log, "an endpoint's backlog was changed by an operator"; "endpoint" => %target);
-            let totals = backlog::totals_of(&shared.store, &url).await?;
+            // Only whether there are any: an operator does not wait for the counting of large backlogs.
+            let has_rows = backlog::has_rows(&shared.store, &url).await?;
             let outbox = shared.outbox(&target);
-            let next = outbox.changed_elsewhere(totals.rows, totals.bytes, Instant::now());
-            shared.follow_up(&outbox, next);
+            shared.follow_up(&outbox, outbox.changed_elsewhere(has_rows, Instant::now()));
+            if has_rows {
+                uncounted.add(Arc::clone(outbox.target().url()));
+            }
         }
         if let Some(urls) = pending {
             urls.remove(&url);
@@ -112,10 +149,13 @@ async fn apply(
     Ok(())
 }
 
-/// Counts the backlogs that were found at the start. Reads all of them, so the start does not wait for it.
-async fn count(shared: &Arc<Shared>) {
-    for outbox in shared.outboxes.all() {
-        let url = Arc::clone(outbox.target().url());
+/// Counts backlogs, one after the other.
+async fn count(shared: &Arc<Shared>, uncounted: &Uncounted) {
+    loop {
+        let url = uncounted.next().await;
+        let Some(outbox) = shared.outboxes.get(&url) else {
+            continue;
+        };
         let totals = loop {
             match backlog::totals_of(&shared.store, &url).await {
                 Ok(totals) => break totals,

@@ -357,6 +357,7 @@ impl State {
         }
         self.backlog.route = Route::Direct;
         // All rows that are left are in memory. What was counted may have missed what others did meanwhile.
+        self.backlog.counted = true;
         self.backlog.total_rows = self.backlog.rows.len() as u64;
         if self.backlog.rows.is_empty() {
             self.backlog.total_bytes = 0;

@@ -168,25 +168,30 @@ impl Outbox {
     /// The whole backlog was counted, which the start did not wait for.
     pub(in crate::delivery) fn counted(&self, rows: u64, bytes: u64, now: Instant) -> Next {
         let mut state = self.lock();
+        state.backlog.counted = true;
+        if state.backlog.route == Route::Direct {
+            // It was drained meanwhile.
+            return state.next(now, Next::default());
+        }
         state.backlog.total_rows = rows;
         state.backlog.total_bytes = bytes;
-        state.backlog.counted = true;
         if state.backlog.exceeds(self.policy.retention) {
             state.backlog.retain_at = Some(now);
         }
         state.next(now, Next::default())
     }
 
-    /// Another hand has changed what is stored for this endpoint.
-    pub(in crate::delivery) fn changed_elsewhere(&self, rows: u64, bytes: u64, now: Instant) -> Next {
+    /// Another hand has changed what is stored for this endpoint; how much that is has to be counted.
+    pub(in crate::delivery) fn changed_elsewhere(&self, has_rows: bool, now: Instant) -> Next {
         let mut state = self.lock();
         let mut next = Next::default();
-        if rows > 0 || state.backlog.route == Route::Behind {
+        if has_rows || state.backlog.route == Route::Behind {
             // What is in memory may be gone, or belong to another endpoint now: it is read again.
             let spilled = state.spill("an operator has changed its backlog");
             next.changes.extend(spilled);
         }
-        state.stored_elsewhere(rows, bytes, now);
+        state.backlog.counted = !has_rows;
+        state.stored_elsewhere(u64::from(has_rows), 0, now);
         state.next(now, next)
     }
 }

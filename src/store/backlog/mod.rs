@@ -241,6 +241,18 @@ pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
         .map_err(failed("read"))
 }
 
+/// Whether an endpoint has any rows.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn has_rows(pool: &PgPool, endpoint: &str) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pgstream.webhook_backlog WHERE endpoint = $1)")
+        .bind(endpoint)
+        .fetch_one(pool)
+        .await
+        .map_err(failed("read"))
+}
+
 /// The endpoints that have any rows. Reads one row of each: whoever appends has a mark.
 ///
 /// # Errors
