@@ -57,6 +57,7 @@ pub mod delivery;
 pub mod demo;
 pub mod endpoint;
 pub mod event;
+pub mod filter;
 pub mod http_server;
 pub mod operator;
 pub mod pipeline;

@@ -23,6 +23,7 @@ use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
 use crate::delivery::{Dispatcher, DispatcherError, Limits, Retention};
 use crate::endpoint::EndpointSettings;
 use crate::event::Source;
+use crate::filter::PluginTables;
 use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake};
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
@@ -147,9 +148,11 @@ async fn stream_changes(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
+    let PluginTables { add, filter } = config.filter.plugin_tables();
     let options = SessionOptions {
         slot: config.slot.clone(),
-        filter_tables: pipeline::filtered_tables(),
+        add_tables: add,
+        filter_tables: [pipeline::filtered_tables(), filter].concat(),
     };
     let starting = Session::start(&config.source, &options, log, shutdown);
     let session = shutdown.run_until_cancelled(starting).await;
@@ -175,6 +178,7 @@ async fn stream_changes(
         catalog: databases.catalog.clone(),
         subscriptions,
         injector,
+        filter: config.filter.clone(),
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
         budget,
         dispatcher: Arc::clone(&dispatcher),

@@ -208,6 +208,7 @@ async fn stands_by_while_another_process_streams_from_the_slot() {
 async fn start(url: &PgUrl, slot: &str, stop: &CancellationToken) -> Result<Session, ReplicationError> {
     let options = SessionOptions {
         slot: slot.to_owned(),
+        add_tables: Vec::new(),
         filter_tables: Vec::new(),
     };
     Session::start(url, &options, &Logger::root(Discard, o!()), stop).await

@@ -15,6 +15,7 @@ mod ddl;
 mod ddl_forms;
 mod delivery;
 mod demo;
+mod filters;
 mod init;
 mod injector;
 mod injector_model;

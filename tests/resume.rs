@@ -152,6 +152,7 @@ async fn ids_read_from(
     let url = database::url(&world.cluster, "postgres");
     let options = SessionOptions {
         slot: slot.to_owned(),
+        add_tables: Vec::new(),
         filter_tables: left_out.iter().map(ToString::to_string).collect(),
     };
     let session = Session::start(&url, &options, &log, &stop).await.unwrap();
@@ -175,6 +176,7 @@ async fn ids_read_from(
         },
         catalog: pool.clone(),
         subscriptions,
+        filter: pgstream::filter::TableFilter::default(),
         injector: None,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
         budget,

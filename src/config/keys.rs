@@ -201,8 +201,22 @@ pub const SCHEMA_LOG_RETENTION: Key = Key {
     doc: "How long entries of the schema log are kept that later ones have made superfluous; `0` means for ever",
 };
 
+/// Which tables' changes are taken.
+pub const INCLUDE_TABLES: Key = Key {
+    name: "PGSTREAM_FILTER_INCLUDE_TABLES",
+    state: Derived("every table"),
+    doc: "Tables whose changes are taken: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by commas; a partition goes by its own name",
+};
+
+/// Which tables' changes are not.
+pub const EXCLUDE_TABLES: Key = Key {
+    name: "PGSTREAM_FILTER_EXCLUDE_TABLES",
+    state: Derived("none"),
+    doc: "Tables whose changes are not taken, whatever is included; written alike",
+};
+
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 28] = [
     LISTENER_URL,
     SLOT_NAME,
     STORE_URL,
@@ -237,6 +251,8 @@ pub const KEYS: [Key; 26] = [
     },
     INJECTOR_URL,
     SCHEMA_LOG_RETENTION,
+    INCLUDE_TABLES,
+    EXCLUDE_TABLES,
 ];
 
 /// The key of this name.

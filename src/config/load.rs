@@ -7,6 +7,7 @@ use super::{
     BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig, StoreConfig,
 };
 use super::{slot_name, value};
+use crate::filter::{Patterns, TableFilter};
 
 impl Config {
     /// Reads and validates the whole configuration: flags win over the environment, and that over the file.
@@ -27,6 +28,7 @@ impl Config {
         let server = reader.server();
         let notifier = reader.notifier();
         let injector = reader.url(&keys::INJECTOR_URL);
+        let filter = reader.filter();
         let schema_log_retention = reader.value(&keys::SCHEMA_LOG_RETENTION, value::retention_or_none);
 
         let Layers {
@@ -45,6 +47,7 @@ impl Config {
                     notifier,
                     injector,
                     schema_log_retention,
+                    filter,
                     warnings,
                 })
             }
@@ -91,6 +94,14 @@ impl Reader {
             );
         }
         self.url(&keys::LISTENER_URL)
+    }
+
+    fn filter(&mut self) -> TableFilter {
+        let patterns = |text: &str| text.parse::<Patterns>().map_err(|error| error.to_string());
+        TableFilter {
+            include: self.optional(&keys::INCLUDE_TABLES, patterns).unwrap_or_default(),
+            exclude: self.optional(&keys::EXCLUDE_TABLES, patterns).unwrap_or_default(),
+        }
     }
 
     fn cache(&mut self) -> Option<CacheConfig> {

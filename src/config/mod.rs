@@ -17,6 +17,8 @@ mod value;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::filter::TableFilter;
+
 pub use error::{ConfigError, Origin, Problem};
 pub use pg_url::{DEFAULT_PORT, Host, PgUrl, PgUrlError, SslMode};
 pub use secret::Secret;
@@ -44,6 +46,8 @@ pub struct Config {
     pub injector: Option<PgUrl>,
     /// How long superfluous entries of the schema log are kept, if not for ever.
     pub schema_log_retention: Option<Duration>,
+    /// Which tables' changes are taken.
+    pub filter: TableFilter,
     /// What is probably a mistake and does no harm, for the log: unknown `PGSTREAM_*` environment variables.
     pub warnings: Vec<String>,
 }

@@ -22,6 +22,7 @@ use super::routes::{Receivers, Routes};
 use super::{OWN_SCHEMA, PipelineError};
 use crate::delivery::Dispatcher;
 use crate::event::{self, Event, Injection, Occurrences, Origin, Position, Source};
+use crate::filter::TableFilter;
 use crate::progress::{Budget, Ledger};
 use crate::replication::Intake;
 use crate::schema_log::Injector;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub subscriptions: Subscriptions,
     /// What fills in the metadata, if it is to be filled in.
     pub injector: Option<StartingInjector>,
+    /// Which tables' changes are taken.
+    pub filter: TableFilter,
     /// What is settled.
     pub ledger: Ledger,
     /// What may be in flight.
@@ -73,6 +76,7 @@ pub struct StreamIntake {
     source: Source,
     catalog: PgPool,
     subscriptions: Subscriptions,
+    filter: TableFilter,
     ledger: Ledger,
     budget: Arc<Budget>,
     dispatcher: Arc<Dispatcher>,
@@ -103,6 +107,7 @@ impl StreamIntake {
             catalog,
             subscriptions,
             injector,
+            filter,
             ledger,
             budget,
             dispatcher,
@@ -116,6 +121,7 @@ impl StreamIntake {
             source,
             catalog,
             subscriptions,
+            filter,
             ledger,
             budget,
             dispatcher,
@@ -215,6 +221,7 @@ impl StreamIntake {
                 self.relations
                     .insert(schema, table, PartitionRoot::Itself, injector)
             }
+            None if !takes(&self.filter, schema, table) => self.relations.leave_out(schema, table),
             None => return Ok(self.look_up_root(schema, table)),
         };
         match (relation.kind, event) {
@@ -414,6 +421,11 @@ impl Intake for StreamIntake {
     fn is_settled(&mut self) -> bool {
         self.ledger.is_settled()
     }
+}
+
+/// Whether changes of this table are wanted at all.
+fn takes(filter: &TableFilter, schema: JsonStr<'_>, table: JsonStr<'_>) -> bool {
+    filter.takes_all() || filter.takes(&schema.unescape(), &table.unescape())
 }
 
 fn out_of_place(wal_start: Lsn, problem: &'static str) -> PipelineError {

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     SchemaLogTables,
     /// Another one of ours: never delivered.
     Own,
+    /// A user's that the filter leaves out.
+    LeftOut,
 }
 
 /// A table, and whether what is known of it has to be looked up again.
@@ -146,6 +148,19 @@ impl Relations {
             stale: false,
         };
         self.by_name.insert(name, known);
+        relation
+    }
+
+    /// Remembers a table whose changes are not taken.
+    pub(super) fn leave_out(&mut self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Arc<Relation> {
+        let relation = self.insert(schema, table, PartitionRoot::Itself, None);
+        let relation = Arc::new(Relation {
+            kind: Kind::LeftOut,
+            ..Relation::clone(&relation)
+        });
+        if let Some(known) = self.by_name.get_mut(&format!("{}{}", schema.raw(), table.raw())) {
+            known.relation = Arc::clone(&relation);
+        }
         relation
     }
 

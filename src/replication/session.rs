@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct SessionOptions {
     /// The replication slot.
     pub slot: String,
+    /// The only tables that the plugin sends, as `schema.table`; all if there is none.
+    pub add_tables: Vec<String>,
     /// Tables that the plugin leaves out, as `schema.table`.
     pub filter_tables: Vec<String>,
 }
@@ -192,9 +194,14 @@ fn start_command(options: &SessionOptions, start: Lsn) -> String {
          \"include-timestamp\" 'on', \"include-transaction\" 'on', \"include-xids\" 'on', \"include-pk\" 'on'",
         options.slot.replace('"', "\"\"")
     );
-    if !options.filter_tables.is_empty() {
-        let tables = options.filter_tables.join(",").replace('\'', "''");
-        command.push_str(&format!(", \"filter-tables\" '{tables}'"));
+    for (option, tables) in [
+        ("add-tables", &options.add_tables),
+        ("filter-tables", &options.filter_tables),
+    ] {
+        if !tables.is_empty() {
+            let tables = tables.join(",").replace('\'', "''");
+            command.push_str(&format!(", \"{option}\" '{tables}'"));
+        }
     }
     command.push(')');
     command
@@ -221,17 +228,19 @@ mod tests {
     fn the_command_quotes_what_it_names() {
         let options = SessionOptions {
             slot: "a\"b".into(),
+            add_tables: vec!["s.*".into()],
             filter_tables: vec!["pgstream.x".into(), "s.it's".into()],
         };
         let command = start_command(&options, Lsn::new(0x1_0000_00A0));
         assert!(
             command.starts_with("START_REPLICATION SLOT \"a\"\"b\" LOGICAL 1/A0 (\"format-version\" '2'")
         );
-        assert!(command.ends_with("\"filter-tables\" 'pgstream.x,s.it''s')"));
+        assert!(command.ends_with("\"add-tables\" 's.*', \"filter-tables\" 'pgstream.x,s.it''s')"));
         let none = SessionOptions {
+            add_tables: Vec::new(),
             filter_tables: Vec::new(),
             ..options
         };
-        assert!(!start_command(&none, Lsn::ZERO).contains("filter-tables"));
+        assert!(!start_command(&none, Lsn::ZERO).contains("-tables"));
     }
 }
