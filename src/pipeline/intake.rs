@@ -76,7 +76,6 @@ pub struct StreamIntake {
     source: Source,
     catalog: PgPool,
     subscriptions: Subscriptions,
-    filter: TableFilter,
     ledger: Ledger,
     budget: Arc<Budget>,
     dispatcher: Arc<Dispatcher>,
@@ -121,7 +120,6 @@ impl StreamIntake {
             source,
             catalog,
             subscriptions,
-            filter,
             ledger,
             budget,
             dispatcher,
@@ -129,7 +127,7 @@ impl StreamIntake {
             strict,
             log,
             parser: Parser::new(),
-            relations: Relations::default(),
+            relations: Relations::new(filter),
             occurrences: Occurrences::default(),
             raw: Occurrences::default(),
             batch: Batch::default(),
@@ -215,13 +213,13 @@ impl StreamIntake {
             .as_ref()
             .ok_or_else(|| out_of_place(wal_start, OUTSIDE))?;
         let injector = self.injector.as_ref();
-        let relation = match self.relations.get(schema, table, injector) {
-            Some(known) => Arc::clone(known),
-            None if schema.is(OWN_SCHEMA) => {
+        let known = self.relations.get(schema, table, injector).cloned();
+        let relation = match known {
+            Some(known) => known,
+            None if schema.is(OWN_SCHEMA) || !self.relations.takes(schema, table) => {
                 self.relations
                     .insert(schema, table, PartitionRoot::Itself, injector)
             }
-            None if !takes(&self.filter, schema, table) => self.relations.leave_out(schema, table),
             None => return Ok(self.look_up_root(schema, table)),
         };
         match (relation.kind, event) {
@@ -421,11 +419,6 @@ impl Intake for StreamIntake {
     fn is_settled(&mut self) -> bool {
         self.ledger.is_settled()
     }
-}
-
-/// Whether changes of this table are wanted at all.
-fn takes(filter: &TableFilter, schema: JsonStr<'_>, table: JsonStr<'_>) -> bool {
-    filter.takes_all() || filter.takes(&schema.unescape(), &table.unescape())
 }
 
 fn out_of_place(wal_start: Lsn, problem: &'static str) -> PipelineError {

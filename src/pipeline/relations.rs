@@ -7,6 +7,7 @@ use pgstream_proto::wal2json::JsonStr;
 
 use super::{OWN_SCHEMA, SCHEMA_LOG, SCHEMA_LOG_TABLES};
 use crate::event::{Description, TableKey, TableName, table_hash};
+use crate::filter::TableFilter;
 use crate::schema_log::Injector;
 use crate::store::catalog::PartitionRoot;
 
@@ -43,6 +44,8 @@ pub(super) enum Kind {
     Own,
     /// A user's that the filter leaves out.
     LeftOut,
+    /// None, but the prefix of logical messages.
+    Prefix,
 }
 
 /// A table, and whether what is known of it has to be looked up again.
@@ -71,9 +74,23 @@ pub(super) struct Relations {
     /// The name being looked up, so that a look-up costs no allocation.
     name: String,
     made: u64,
+    filter: TableFilter,
 }
 
 impl Relations {
+    /// None yet; of those that come, `filter` leaves some out.
+    pub(super) fn new(filter: TableFilter) -> Self {
+        Self {
+            filter,
+            ..Self::default()
+        }
+    }
+
+    /// Whether changes of this table are wanted at all, which no look-up is needed for.
+    pub(super) fn takes(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> bool {
+        self.filter.takes_all() || self.filter.takes(&schema.unescape(), &table.unescape())
+    }
+
     /// The table of these names, if it was seen before, as the injector describes it now.
     pub(super) fn get(
         &mut self,
@@ -129,6 +146,8 @@ impl Relations {
             (OWN_SCHEMA, SCHEMA_LOG) => Kind::SchemaLog,
             (OWN_SCHEMA, SCHEMA_LOG_TABLES) => Kind::SchemaLogTables,
             (OWN_SCHEMA, _) => Kind::Own,
+            ("", _) => Kind::Prefix,
+            (schema, table) if !self.filter.takes(schema, table) => Kind::LeftOut,
             _ => Kind::User,
         };
         self.made += 1;
@@ -148,19 +167,6 @@ impl Relations {
             stale: false,
         };
         self.by_name.insert(name, known);
-        relation
-    }
-
-    /// Remembers a table whose changes are not taken.
-    pub(super) fn leave_out(&mut self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Arc<Relation> {
-        let relation = self.insert(schema, table, PartitionRoot::Itself, None);
-        let relation = Arc::new(Relation {
-            kind: Kind::LeftOut,
-            ..Relation::clone(&relation)
-        });
-        if let Some(known) = self.by_name.get_mut(&format!("{}{}", schema.raw(), table.raw())) {
-            known.relation = Arc::clone(&relation);
-        }
         relation
     }
 
@@ -274,5 +280,6 @@ mod tests {
         assert_eq!(kind("pgstream", "schema_log_tables"), Kind::SchemaLogTables);
         assert_eq!(kind("pgstream", "webhook_subscriptions"), Kind::Own);
         assert_eq!(kind("public", "schema_log"), Kind::User);
+        assert_eq!(kind("", "orders"), Kind::Prefix);
     }
 }

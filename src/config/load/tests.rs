@@ -1,0 +1,320 @@
+//! What is read of which source, and every problem that is found.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{FlagValue, Host};
+
+const URL: &str = "postgres://postgres:postgres@localhost:5432?sslmode=disable";
+
+fn environment(pairs: &[(&str, &str)]) -> Sources {
+    let environment = pairs
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    Sources {
+        environment,
+        ..Sources::default()
+    }
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, Sources) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let sources = Sources {
+        file: Some(file.path().to_owned()),
+        ..Sources::default()
+    };
+    (file, sources)
+}
+
+#[test]
+fn defaults_fill_in_all_but_the_url() {
+    let config = Config::load(&environment(&[(keys::LISTENER_URL.name, URL)])).unwrap();
+    assert_eq!(config.source.host, Host::Tcp("localhost".to_owned()));
+    assert_eq!(config.store, config.source);
+    assert_eq!(config.slot, "pgstream_postgres_slot");
+    assert_eq!(
+        config.cache,
+        CacheConfig {
+            enabled: false,
+            refresh_interval: Duration::from_secs(60)
+        }
+    );
+    assert_eq!(
+        config.server,
+        ServerConfig {
+            address: "127.0.0.1:9900".parse().unwrap(),
+            read_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(10),
+        }
+    );
+    assert_eq!(
+        config.notifier,
+        NotifierConfig {
+            max_queue_bytes: 104_857_600,
+            worker_count: 256,
+            client_timeout: Duration::from_secs(10),
+            backoff: BackoffConfig::Exponential {
+                initial: Duration::from_secs(1),
+                maximum: Duration::from_secs(30),
+            },
+            max_retries: 20,
+            disable_retries: false,
+            strict_mode: false,
+            backlog: BacklogLimits {
+                max_age: Duration::from_secs(72 * 3600),
+                max_bytes: 10 << 30,
+                max_rows: None,
+            },
+            dead_letter_retention: Duration::from_secs(30 * 24 * 3600),
+        }
+    );
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let slot = keys::SLOT_NAME.name;
+    let (_file, mut sources) = file(&format!(
+        "{}=\"{URL}\"\n{slot}=from_file\n{}=30s\n",
+        keys::LISTENER_URL.name,
+        keys::CACHE_REFRESH_INTERVAL.name
+    ));
+    assert_eq!(Config::load(&sources).unwrap().slot, "from_file");
+    sources.environment = vec![(slot.into(), "from_environment".into())];
+    assert_eq!(Config::load(&sources).unwrap().slot, "from_environment");
+    let value = "from_flag".to_owned();
+    sources.flags = vec![FlagValue {
+        flag: "--replication-slot",
+        key: &keys::SLOT_NAME,
+        value,
+    }];
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.slot, "from_flag");
+    assert_eq!(config.cache.refresh_interval, Duration::from_secs(30));
+}
+
+#[test]
+fn all_problems_are_reported_together_with_their_origins() {
+    let (_file, mut sources) = file(
+        "PGSTREAM_POSTGRES_LISTENER_URI=postgres://u:secret@h/d\n\
+         PGSTREAM_POSTGRES_SNAPSHOT_TABLES='*'\n\
+         PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=many\n\
+         PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=2\n\
+         SOMETHING_ELSE=1\n",
+    );
+    sources.environment = vec![
+        (
+            keys::STORE_URL.name.into(),
+            "postgres://u:secret@h/d?sslmode=require".into(),
+        ),
+        (keys::EXP_BACKOFF_INITIAL_INTERVAL.name.into(), "1m".into()),
+        (keys::SERVER_ADDRESS.name.into(), "".into()),
+    ];
+    let value = "No".to_owned();
+    sources.flags = vec![FlagValue {
+        flag: "--replication-slot",
+        key: &keys::SLOT_NAME,
+        value,
+    }];
+
+    let error = Config::load(&sources).unwrap_err();
+    let path = sources.file.unwrap();
+    let path = path.display();
+    let expected = [
+        &format!(
+            "{path}: PGSTREAM_POSTGRES_LISTENER_URI: is not a known key: did you mean PGSTREAM_POSTGRES_LISTENER_URL?"
+        ),
+        &format!("{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: is set twice"),
+        &format!("{path}: PGSTREAM_POSTGRES_SNAPSHOT_TABLES: the initial snapshot is not available yet"),
+        "PGSTREAM_POSTGRES_LISTENER_URL: is not set: pass --pgurl",
+        "environment variable PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL: sslmode=require needs TLS",
+        "flag --replication-slot: \"No\" is not a slot name",
+        &format!(
+            "{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: \"many\" is not a whole number from 1 to 10000"
+        ),
+        "environment variable PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_INITIAL_INTERVAL: is longer than",
+    ];
+    assert_eq!(error.problems.len(), expected.len(), "{error}");
+    for (problem, expected) in error.problems.iter().zip(expected) {
+        assert!(
+            problem.to_string().starts_with(expected),
+            "{problem}\nshould begin with\n{expected}"
+        );
+    }
+    let text = error.to_string();
+    assert!(
+        text.starts_with("invalid configuration, 8 problems:\n  - "),
+        "{text}"
+    );
+    assert!(!text.contains("secret"), "{text}");
+}
+
+const PREFIX: &str = "PGSTREAM_WEBHOOK_NOTIFIER_";
+
+/// Loads with these keys of the notifier set.
+fn notifier(pairs: &[(&str, &str)]) -> Result<NotifierConfig, String> {
+    let names: Vec<String> = pairs.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
+    let mut set = vec![(keys::LISTENER_URL.name, URL)];
+    set.extend(
+        names
+            .iter()
+            .map(String::as_str)
+            .zip(pairs.iter().map(|(_, value)| *value)),
+    );
+    let loaded = Config::load(&environment(&set));
+    loaded
+        .map(|config| config.notifier)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn each_wrong_value_of_the_notifier_is_refused_by_its_name() {
+    for (key, wrong) in [
+        ("MAX_QUEUE_BYTES", "0"),
+        ("MAX_QUEUE_BYTES", "much"),
+        ("WORKER_COUNT", "0"),
+        ("CLIENT_TIMEOUT", "0s"),
+        ("EXP_BACKOFF_INITIAL_INTERVAL", "-1s"),
+        ("EXP_BACKOFF_MAX_INTERVAL", "25h"),
+        ("EXP_BACKOFF_MAX_RETRIES", "0"),
+        ("EXP_BACKOFF_MAX_RETRIES", "-1"),
+        ("EXP_BACKOFF_MAX_RETRIES", "1000001"),
+        ("BACKOFF_INTERVAL", "0"),
+        ("BACKOFF_INTERVAL", "soon"),
+        ("DISABLE_RETRIES", "maybe"),
+        ("STRICT_MODE", "very"),
+        ("BACKLOG_MAX_AGE", "0"),
+        ("BACKLOG_MAX_AGE", "three days"),
+        ("BACKLOG_MAX_AGE", "11years"),
+        ("BACKLOG_MAX_BYTES", "0"),
+        ("BACKLOG_MAX_BYTES", "10 gigs"),
+        ("BACKLOG_MAX_ROWS", "-1"),
+        ("BACKLOG_MAX_ROWS", "1e6"),
+        ("DEAD_LETTER_RETENTION", "0d"),
+        ("DEAD_LETTER_RETENTION", "forever"),
+    ] {
+        let error = notifier(&[(key, wrong)]).unwrap_err();
+        let expected = format!("invalid configuration: environment variable {PREFIX}{key}: ");
+        assert!(error.starts_with(&expected), "{key}={wrong}: {error}");
+    }
+}
+
+#[test]
+fn the_notifier_takes_what_is_set() {
+    let config = notifier(&[
+        ("BACKOFF_INTERVAL", "5s"),
+        ("BACKOFF_MAX_RETRIES", "3"),
+        ("DISABLE_RETRIES", "true"),
+        ("STRICT_MODE", "on"),
+        ("BACKLOG_MAX_AGE", "7d"),
+        ("BACKLOG_MAX_BYTES", "1 GB"),
+        ("BACKLOG_MAX_ROWS", "1000000"),
+        ("DEAD_LETTER_RETENTION", "90days"),
+    ])
+    .unwrap();
+    let interval = Duration::from_secs(5);
+    assert_eq!(config.backoff, BackoffConfig::Constant { interval });
+    assert_eq!(config.max_retries, 3);
+    assert!(config.disable_retries && config.strict_mode);
+    assert_eq!(
+        config.backlog,
+        BacklogLimits {
+            max_age: Duration::from_secs(7 * 24 * 3600),
+            max_bytes: 1_000_000_000,
+            max_rows: Some(1_000_000),
+        }
+    );
+    assert_eq!(config.dead_letter_retention, Duration::from_secs(90 * 24 * 3600));
+    let evenly = notifier(&[("BACKOFF_INTERVAL", "5s")]).unwrap();
+    assert_eq!(evenly.max_retries, 20);
+    let exponential = notifier(&[("EXP_BACKOFF_MAX_RETRIES", "7")]).unwrap();
+    assert_eq!(exponential.max_retries, 7);
+}
+
+#[test]
+fn waits_are_of_one_length_or_exponential() {
+    for constant in ["BACKOFF_INTERVAL", "BACKOFF_MAX_RETRIES"] {
+        for exponential in [
+            "EXP_BACKOFF_INITIAL_INTERVAL",
+            "EXP_BACKOFF_MAX_INTERVAL",
+            "EXP_BACKOFF_MAX_RETRIES",
+        ] {
+            let error = notifier(&[(constant, "10"), (exponential, "10")]).unwrap_err();
+            let expected = format!("{PREFIX}{constant}: cannot be set together with {PREFIX}{exponential}: ");
+            assert!(error.contains(&expected), "{error}");
+        }
+    }
+    let error = notifier(&[("BACKOFF_MAX_RETRIES", "3")]).unwrap_err();
+    let expected = format!("{PREFIX}BACKOFF_MAX_RETRIES: has no meaning without {PREFIX}BACKOFF_INTERVAL: ");
+    assert!(error.contains(&expected), "{error}");
+}
+
+#[test]
+fn a_longest_wait_alone_below_the_default_of_the_first_is_refused() {
+    let error = notifier(&[("EXP_BACKOFF_MAX_INTERVAL", "500ms")]).unwrap_err();
+    let both = ["EXP_BACKOFF_INITIAL_INTERVAL", "EXP_BACKOFF_MAX_INTERVAL"];
+    assert!(both.iter().all(|key| error.contains(key)), "{error}");
+}
+
+#[test]
+fn each_key_of_a_later_feature_is_refused() {
+    for key in keys::KEYS
+        .iter()
+        .filter(|key| matches!(key.state, State::NotYet(_)))
+    {
+        let set = |value| Config::load(&environment(&[(keys::LISTENER_URL.name, URL), (key.name, value)]));
+        let error = set("anything").unwrap_err().to_string();
+        assert!(
+            error.contains(key.name) && error.contains("not available yet"),
+            "{error}"
+        );
+        assert!(set("").is_ok(), "{}: an empty value is not set", key.name);
+    }
+}
+
+#[test]
+fn the_store_needs_one_url_only() {
+    let store = "postgres://store:5433/s?sslmode=disable";
+    let load = |pairs: &[(&str, &str)]| StoreConfig::load(&environment(pairs)).map(|found| found.url.port);
+    assert_eq!(load(&[(keys::LISTENER_URL.name, URL)]), Ok(5432));
+    assert_eq!(load(&[(keys::STORE_URL.name, store)]), Ok(5433));
+    assert_eq!(
+        load(&[
+            (keys::LISTENER_URL.name, "nonsense"),
+            (keys::STORE_URL.name, store)
+        ]),
+        Ok(5433)
+    );
+    for pairs in [&[][..], &[(keys::STORE_URL.name, "nonsense")]] {
+        assert_eq!(load(pairs).unwrap_err().problems.len(), 1, "{pairs:?}");
+    }
+}
+
+#[test]
+fn unknown_variables_of_the_environment_are_warnings() {
+    let sources = environment(&[
+        (keys::LISTENER_URL.name, URL),
+        ("PGSTREAM_WEBHOOK_WORKER_COUNT", "2"),
+        (keys::PROGRAMS_FOLDER, "/usr/lib/postgresql/15/bin"),
+    ]);
+    let warnings = Config::load(&sources).unwrap().warnings;
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}")
+    };
+    assert!(
+        warning.starts_with(
+            "environment variable PGSTREAM_WEBHOOK_WORKER_COUNT: is not a known key: did you mean "
+        ),
+        "{warning}"
+    );
+}
+
+#[test]
+fn debug_output_never_holds_a_password() {
+    let url = "postgres://u:secret@h/d?sslmode=disable";
+    let config = Config::load(&environment(&[(keys::LISTENER_URL.name, url)])).unwrap();
+    assert!(!format!("{config:?}").contains("secret"));
+}
