@@ -45,6 +45,16 @@ fn env_file(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
+fn yaml_file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::Builder::new()
+        .suffix(".yaml")
+        .tempfile()
+        .expect("the temporary folder is writable");
+    file.write_all(text.as_bytes())
+        .expect("the temporary folder has room");
+    file
+}
+
 #[test]
 fn version() {
     for arguments in [["version"], ["--version"], ["-V"]] {
@@ -322,6 +332,96 @@ fn an_unknown_variable_of_the_environment_is_a_warning() {
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn the_effective_configuration_has_origins_and_no_passwords() {
+    let yaml = yaml_file(
+        "source:\n  postgres:\n    url: postgres://u:hunter2@h/d\nmodifiers:\n  filter:\n    include_tables: [a, 'b.*']\n",
+    );
+    let path = yaml.path().display().to_string();
+    let show = |more: &[&str]| {
+        let mut arguments = vec!["config", "show", "-c", &path, "--replication-slot", "s1"];
+        arguments.extend(more);
+        let run = run(pgstream(&arguments).env("PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT", "9"));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(!run.stdout.contains("hunter2"), "{}", run.stdout);
+        run.stdout
+    };
+    let text = show(&[]);
+    for words in [
+        ["PGSTREAM_POSTGRES_LISTENER_URL", ":***@h", &format!("{path}:3")],
+        [
+            "PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME",
+            " s1 ",
+            "flag --replication-slot",
+        ],
+        ["PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT", " 9 ", "environment"],
+        ["PGSTREAM_WEBHOOK_NOTIFIER_CLIENT_TIMEOUT", " 10s ", "default"],
+        ["PGSTREAM_FILTER_INCLUDE_TABLES", " a,b.* ", &format!("{path}:6")],
+        ["PGSTREAM_INJECTOR_STORE_POSTGRES_URL", " - ", "default"],
+    ] {
+        let line = text.lines().find(|line| line.starts_with(words[0])).unwrap();
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&show(&["--json"])).unwrap();
+    let of = |variable: &str| {
+        let mut lines = json.as_array().unwrap().iter();
+        lines.find(|line| line["variable"] == variable).unwrap().clone()
+    };
+    assert_eq!(
+        of("PGSTREAM_FILTER_INCLUDE_TABLES"),
+        serde_json::json!({
+            "variable": "PGSTREAM_FILTER_INCLUDE_TABLES",
+            "path": "modifiers.filter.include_tables",
+            "value": "a,b.*",
+            "origin": {"kind": "file", "file": path, "line": 6, "column": 5},
+        })
+    );
+    assert_eq!(
+        of("PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT")["origin"],
+        serde_json::json!({"kind": "environment", "variable": "PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT"})
+    );
+    assert_eq!(
+        of("PGSTREAM_INJECTOR_STORE_POSTGRES_URL")["value"],
+        serde_json::Value::Null
+    );
+}
+
+#[test]
+fn an_invalid_configuration_is_refused_and_not_shown() {
+    let yaml = yaml_file("source:\n  postgers:\n    url: postgres://u:hunter2@h/d\n");
+    let path = yaml.path().display().to_string();
+    for command in [
+        &["config", "show"][..],
+        &["run"],
+        &["init"],
+        &["endpoints", "list"],
+    ] {
+        let run = run(pgstream(command).args(["-c", &path]));
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        let expected =
+            format!("{path}:2:3: source.postgers: is not a known key: did you mean source.postgres?");
+        assert!(run.stderr.contains(&expected), "{}", run.stderr);
+        assert!(
+            !run.stderr.contains("hunter2") && run.stdout.is_empty(),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn the_yaml_of_the_readme_is_valid() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).unwrap_or_default();
+    let example = readme
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let yaml = yaml_file(example.unwrap());
+    let run = run(pgstream(&["config", "show", "-c"]).arg(yaml.path()));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use slog::trace;
 
 use super::Early;
 use super::argv::{self, UsageError};
+use super::config::ConfigCommand;
 use super::context::Context;
 use super::dead_letters::DeadLettersCommand;
 use super::demo::DemoCommand;
@@ -57,6 +58,8 @@ pub enum Command {
     Endpoints(EndpointsCommand),
     /// Look at dead letters, replay or discard them.
     DeadLetters(DeadLettersCommand),
+    /// Look at the configuration.
+    Config(ConfigCommand),
     /// Receive webhooks and print them.
     Listen(ListenCommand),
     /// Show what it is all about, on a PostgreSQL of its own.
@@ -116,6 +119,7 @@ impl Command {
             Self::Run(command) => command.execute(context),
             Self::Endpoints(command) => command.execute(context),
             Self::DeadLetters(command) => command.execute(context),
+            Self::Config(command) => command.execute(context),
             Self::Listen(command) => command.execute(context),
             Self::Demo(command) => command.execute(context),
             Self::Version(command) => command.execute(),

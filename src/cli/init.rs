@@ -31,7 +31,7 @@ pub struct InitCommand {
     /// URL of the database of the subscriptions; the default is --pgurl
     #[argh(option, arg_name = "url")]
     store_url: Option<Secret>,
-    /// file of KEY=VALUE lines to read the configuration from
+    /// file to read the configuration from: YAML if its name ends in .yaml or .yml, else KEY=VALUE lines
     #[argh(option, short = 'c', arg_name = "file")]
     config: Option<String>,
     /// how long the slot may wait for open transactions; the default is 60s

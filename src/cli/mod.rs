@@ -6,6 +6,7 @@
 
 mod arguments;
 pub mod argv;
+mod config;
 mod context;
 mod database;
 mod dead_letters;

@@ -32,7 +32,7 @@ macro_rules! store_command {
             /// URL of the database of the subscriptions; the default is --pgurl
             #[argh(option, arg_name = "url")]
             store_url: Option<$crate::config::Secret>,
-            /// file of KEY=VALUE lines to read the configuration from
+            /// file to read the configuration from: YAML if its name ends in .yaml or .yml, else KEY=VALUE lines
             #[argh(option, short = 'c', arg_name = "file")]
             config: Option<String>,
         }

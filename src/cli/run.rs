@@ -30,7 +30,7 @@ pub struct RunCommand {
     /// URL of the database of the subscriptions; the default is --pgurl
     #[argh(option, arg_name = "url")]
     store_url: Option<Secret>,
-    /// file of KEY=VALUE lines to read the configuration from
+    /// file to read the configuration from: YAML if its name ends in .yaml or .yml, else KEY=VALUE lines
     #[argh(option, short = 'c', arg_name = "file")]
     config: Option<String>,
 }

@@ -1,11 +1,6 @@
 //! The `.env` file: quotes, comments, `export` and `$NAME` as a shell has them.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
-
-/// The longest file that is read; a configuration of a few hundred lines has a tenth of it.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// One `KEY=VALUE` of the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,14 +14,7 @@ pub(super) struct Entry {
 /// The entries of the file in its order, those of other programs included.
 ///
 /// The error is text for the operator: the file and the line, never the line's content, which may be a password.
-pub(super) fn read(path: &Path) -> Result<Vec<Entry>, String> {
-    let text = read_bounded(path).map_err(|error| {
-        format!(
-            "cannot read the configuration file {}: {error}: check the path of -c/--config",
-            path.display()
-        )
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, String> {
     dotenvy::Iter::new(text.as_bytes())
         .map(|entry| {
             entry.map(|(name, value)| Entry {
@@ -46,7 +34,7 @@ fn rejection(path: &Path, text: &str, error: &dotenvy::Error) -> String {
     };
     let line = line.map_or_else(String::new, |number| format!(", line {number}"));
     format!(
-        "{}{line}: is not KEY=VALUE: put a value with spaces or special characters in single quotes",
+        "{}{line}: is not KEY=VALUE: put a value with spaces or special characters in single quotes; the name of a file of YAML ends in .yaml or .yml",
         path.display()
     )
 }
@@ -65,20 +53,6 @@ fn was_substituted(text: &str, name: &str, value: &str) -> bool {
         .is_some_and(|line| dollars(line) > dollars(value))
 }
 
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is longer than 1 MiB",
-        ));
-    }
-    Ok(text)
-}
-
 /// The parser hands back the text it rejected, a line or the value at its end, without saying where it stood.
 fn line_number(text: &str, rejected: &str) -> Option<usize> {
     let first = rejected.lines().next()?;
@@ -89,19 +63,15 @@ fn line_number(text: &str, rejected: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn read_text(text: &str) -> Result<Vec<Entry>, String> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        read(file.path())
+        parse(Path::new("pgstream.env"), text)
     }
 
     #[test]
     fn understands_what_a_shell_does() {
-        let text = "\u{feff}# Listener config\n\
+        let text = "# Listener config\n\
                     PLAIN=postgres://u:p@localhost:5432?sslmode=disable\n\
                     export DOUBLE=\"60s\" # a comment\n\
                     \n\
@@ -153,14 +123,5 @@ mod tests {
             assert!(error.contains(&format!(", line {line}: ")), "{text:?}: {error}");
             assert!(!error.contains("secret"), "{text:?}: {error}");
         }
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let error = read(Path::new("/nonexistent/pgstream.env")).unwrap_err();
-        assert!(
-            error.contains("/nonexistent/pgstream.env") && error.contains("--config"),
-            "{error}"
-        );
     }
 }

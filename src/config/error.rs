@@ -14,11 +14,22 @@ pub enum Origin {
     File {
         /// The file, as it was named.
         path: PathBuf,
-        /// The key.
+        /// The key, or its path in YAML.
         key: String,
+        /// Where in the file, if that is known.
+        position: Option<Position>,
     },
     /// Nowhere: the key's default, or its absence.
     Unset(&'static str),
+}
+
+/// A place in a text file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in the line, from 1.
+    pub column: usize,
 }
 
 impl fmt::Display for Origin {
@@ -26,7 +37,16 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(flag) => write!(f, "flag {flag}"),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
-            Self::File { path, key } => write!(f, "{}: {key}", path.display()),
+            Self::File { path, key, position } => {
+                write!(f, "{}", path.display())?;
+                if let Some(Position { line, column }) = position {
+                    write!(f, ":{line}:{column}")?;
+                }
+                match key.as_str() {
+                    "" => Ok(()),
+                    key => write!(f, ": {key}"),
+                }
+            }
             Self::Unset(key) => f.write_str(key),
         }
     }

@@ -1,4 +1,4 @@
-//! The keys of the configuration: the one table behind the loader, its suggestions and the README.
+//! The keys of the configuration: the one table behind the loader, its suggestions, `config show` and the README.
 
 use State::{Default, Derived, NotYet, Required};
 
@@ -14,10 +14,25 @@ pub const PROGRAMS_FOLDER: &str = "PGSTREAM_PG_BIN";
 pub struct Key {
     /// Its full name.
     pub name: &'static str,
+    /// Where the same setting stands in a YAML file, its sections joined by dots.
+    pub path: &'static str,
+    /// What its value is.
+    pub kind: Kind,
     /// Whether it may be left out, and what holds then.
     pub state: State,
     /// What it is for, in one line of the README.
     pub doc: &'static str,
+}
+
+/// What the value of a key is, as far as that matters before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text of any kind.
+    Text,
+    /// A URL, with a password that nobody may see.
+    Url,
+    /// Several texts, which a variable joins with this one, and YAML may write as a list.
+    List(&'static str),
 }
 
 /// Whether a key may be left out, and what holds then.
@@ -33,191 +48,260 @@ pub enum State {
     NotYet(&'static str),
 }
 
+impl Key {
+    const fn text(name: &'static str, path: &'static str, state: State, doc: &'static str) -> Self {
+        Self {
+            name,
+            path,
+            kind: Kind::Text,
+            state,
+            doc,
+        }
+    }
+
+    const fn url(name: &'static str, path: &'static str, state: State, doc: &'static str) -> Self {
+        Self {
+            kind: Kind::Url,
+            ..Self::text(name, path, state, doc)
+        }
+    }
+
+    const fn list(
+        name: &'static str,
+        path: &'static str,
+        state: State,
+        doc: &'static str,
+        separator: &'static str,
+    ) -> Self {
+        Self {
+            kind: Kind::List(separator),
+            ..Self::text(name, path, state, doc)
+        }
+    }
+}
+
 /// The database whose changes are streamed.
-pub const LISTENER_URL: Key = Key {
-    name: "PGSTREAM_POSTGRES_LISTENER_URL",
-    state: Required,
-    doc: "URL of the database whose changes are streamed; the flag `--pgurl` overrides it",
-};
+pub const LISTENER_URL: Key = Key::url(
+    "PGSTREAM_POSTGRES_LISTENER_URL",
+    "source.postgres.url",
+    Required,
+    "URL of the database whose changes are streamed; the flag `--pgurl` overrides it",
+);
+
+/// Whether the stream comes alone or with a snapshot.
+pub const MODE: Key = Key::text(
+    "PGSTREAM_POSTGRES_MODE",
+    "source.postgres.mode",
+    Default("replication"),
+    "What is taken from the database: `replication` is its changes",
+);
 
 /// The slot that is read.
-pub const SLOT_NAME: Key = Key {
-    name: "PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME",
-    state: Derived("`pgstream_<dbname>_slot`"),
-    doc: "Name of the logical replication slot; the flag `--replication-slot` overrides it",
-};
+pub const SLOT_NAME: Key = Key::text(
+    "PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME",
+    "source.postgres.replication.replication_slot",
+    Derived("`pgstream_<dbname>_slot`"),
+    "Name of the logical replication slot; the flag `--replication-slot` overrides it",
+);
 
 /// The database that holds subscriptions.
-pub const STORE_URL: Key = Key {
-    name: "PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL",
-    state: Derived("the listener's URL"),
-    doc: "URL of the database that holds the subscriptions; the flag `--store-url` overrides it",
-};
+pub const STORE_URL: Key = Key::url(
+    "PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL",
+    "target.webhooks.subscriptions.store.url",
+    Derived("the listener's URL"),
+    "URL of the database that holds the subscriptions; the flag `--store-url` overrides it",
+);
 
 /// Whether subscriptions are held in memory.
-pub const CACHE_ENABLED: Key = Key {
-    name: "PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_ENABLED",
-    state: Default("false"),
-    doc: "Hold the subscriptions in memory; without it the store is asked once a transaction",
-};
+pub const CACHE_ENABLED: Key = Key::text(
+    "PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_ENABLED",
+    "target.webhooks.subscriptions.store.cache.enabled",
+    Default("false"),
+    "Hold the subscriptions in memory; without it the store is asked once a transaction",
+);
 
 /// How often the held subscriptions are read again.
-pub const CACHE_REFRESH_INTERVAL: Key = Key {
-    name: "PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_REFRESH_INTERVAL",
-    state: Default("60s"),
-    doc: "How often the subscriptions in memory are read again from the store",
-};
+pub const CACHE_REFRESH_INTERVAL: Key = Key::text(
+    "PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_REFRESH_INTERVAL",
+    "target.webhooks.subscriptions.store.cache.refresh_interval",
+    Default("60s"),
+    "How often the subscriptions in memory are read again from the store",
+);
 
 /// Where the subscription server listens.
-pub const SERVER_ADDRESS: Key = Key {
-    name: "PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS",
-    state: Default("127.0.0.1:9900"),
-    doc: "Address the subscription server listens on; `:9900` means every interface",
-};
+pub const SERVER_ADDRESS: Key = Key::text(
+    "PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS",
+    "target.webhooks.subscriptions.server.address",
+    Default("127.0.0.1:9900"),
+    "Address the subscription server listens on; `:9900` means every interface",
+);
 
 /// How long a client may take to send a request.
-pub const SERVER_READ_TIMEOUT: Key = Key {
-    name: "PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_READ_TIMEOUT",
-    state: Default("5s"),
-    doc: "How long a client of the subscription server may take to send a request",
-};
+pub const SERVER_READ_TIMEOUT: Key = Key::text(
+    "PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_READ_TIMEOUT",
+    "target.webhooks.subscriptions.server.read_timeout",
+    Default("5s"),
+    "How long a client of the subscription server may take to send a request",
+);
 
 /// How long a client may take to accept an answer.
-pub const SERVER_WRITE_TIMEOUT: Key = Key {
-    name: "PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_WRITE_TIMEOUT",
-    state: Default("10s"),
-    doc: "How long a client of the subscription server may take to accept an answer",
-};
+pub const SERVER_WRITE_TIMEOUT: Key = Key::text(
+    "PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_WRITE_TIMEOUT",
+    "target.webhooks.subscriptions.server.write_timeout",
+    Default("10s"),
+    "How long a client of the subscription server may take to accept an answer",
+);
 
 /// The bytes of payload in memory.
-pub const MAX_QUEUE_BYTES: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_MAX_QUEUE_BYTES",
-    state: Default("100MiB"),
-    doc: "Bytes of payload that may wait in memory before reading pauses, such as `100MiB`",
-};
+pub const MAX_QUEUE_BYTES: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_MAX_QUEUE_BYTES",
+    "target.webhooks.notifier.max_queue_bytes",
+    Default("100MiB"),
+    "Bytes of payload that may wait in memory before reading pauses, such as `100MiB`",
+);
 
 /// How many exchanges at one time.
-pub const WORKER_COUNT: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT",
-    state: Default("256"),
-    doc: "How many requests to webhooks may be under way at one time, 1 to 10000",
-};
+pub const WORKER_COUNT: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT",
+    "target.webhooks.notifier.worker_count",
+    Default("256"),
+    "How many requests to webhooks may be under way at one time, 1 to 10000",
+);
 
 /// How long one exchange may take.
-pub const CLIENT_TIMEOUT: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_CLIENT_TIMEOUT",
-    state: Default("10s"),
-    doc: "How long one request to a webhook may take",
-};
+pub const CLIENT_TIMEOUT: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_CLIENT_TIMEOUT",
+    "target.webhooks.notifier.client_timeout",
+    Default("10s"),
+    "How long one request to a webhook may take",
+);
 
 /// The first wait of a retry.
-pub const EXP_BACKOFF_INITIAL_INTERVAL: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_INITIAL_INTERVAL",
-    state: Default("1s"),
-    doc: "The wait after a delivery's first failure; each further one doubles it",
-};
+pub const EXP_BACKOFF_INITIAL_INTERVAL: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_INITIAL_INTERVAL",
+    "target.webhooks.notifier.backoff.exponential.initial_interval",
+    Default("1s"),
+    "The wait after a delivery's first failure; each further one doubles it",
+);
 
 /// The longest wait of a retry.
-pub const EXP_BACKOFF_MAX_INTERVAL: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_INTERVAL",
-    state: Default("30s"),
-    doc: "The longest wait between two tries of a delivery",
-};
+pub const EXP_BACKOFF_MAX_INTERVAL: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_INTERVAL",
+    "target.webhooks.notifier.backoff.exponential.max_interval",
+    Default("30s"),
+    "The longest wait between two tries of a delivery",
+);
 
 /// How often a delivery is tried again.
-pub const EXP_BACKOFF_MAX_RETRIES: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_RETRIES",
-    state: Default("20"),
-    doc: "How often a delivery is tried again before it is a dead letter, while its endpoint takes others",
-};
+pub const EXP_BACKOFF_MAX_RETRIES: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_EXP_BACKOFF_MAX_RETRIES",
+    "target.webhooks.notifier.backoff.exponential.max_retries",
+    Default("20"),
+    "How often a delivery is tried again before it is a dead letter, while its endpoint takes others",
+);
 
 /// The one wait of retries that are evenly spaced.
-pub const BACKOFF_INTERVAL: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKOFF_INTERVAL",
-    state: Derived("exponential"),
-    doc: "The wait after each failure of a delivery, always as long, in place of the exponential ones",
-};
+pub const BACKOFF_INTERVAL: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_BACKOFF_INTERVAL",
+    "target.webhooks.notifier.backoff.constant.interval",
+    Derived("exponential"),
+    "The wait after each failure of a delivery, always as long, in place of the exponential ones",
+);
 
 /// How often a delivery is tried again where retries are evenly spaced.
-pub const BACKOFF_MAX_RETRIES: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKOFF_MAX_RETRIES",
-    state: Default("20"),
-    doc: "The same as `..._EXP_BACKOFF_MAX_RETRIES`, with `..._BACKOFF_INTERVAL`",
-};
+pub const BACKOFF_MAX_RETRIES: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_BACKOFF_MAX_RETRIES",
+    "target.webhooks.notifier.backoff.constant.max_retries",
+    Default("20"),
+    "The same as `..._EXP_BACKOFF_MAX_RETRIES`, with `..._BACKOFF_INTERVAL`",
+);
 
 /// Whether deliveries are tried once only.
-pub const DISABLE_RETRIES: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_DISABLE_RETRIES",
-    state: Default("false"),
-    doc: "Try each delivery once: one that fails is a dead letter at once",
-};
+pub const DISABLE_RETRIES: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_DISABLE_RETRIES",
+    "target.webhooks.notifier.disable_retries",
+    Default("false"),
+    "Try each delivery once: one that fails is a dead letter at once",
+);
 
 /// Whether the stream stops where a delivery would be given up.
-pub const STRICT_MODE: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE",
-    state: Default("false"),
-    doc: "Stop the stream instead of making anything a dead letter",
-};
+pub const STRICT_MODE: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE",
+    "target.webhooks.notifier.strict_mode",
+    Default("false"),
+    "Stop the stream instead of making anything a dead letter",
+);
 
 /// How old what is in the backlog may become.
-pub const BACKLOG_MAX_AGE: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_AGE",
-    state: Default("72h"),
-    doc: "How long an endpoint's backlog keeps a delivery that cannot be made before it is a dead letter",
-};
+pub const BACKLOG_MAX_AGE: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_AGE",
+    "target.webhooks.notifier.backlog.max_age",
+    Default("72h"),
+    "How long an endpoint's backlog keeps a delivery that cannot be made before it is a dead letter",
+);
 
 /// How large the backlog of an endpoint may become.
-pub const BACKLOG_MAX_BYTES: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_BYTES",
-    state: Default("10GiB"),
-    doc: "Bytes of payload that an endpoint's backlog may hold before the oldest are dead letters",
-};
+pub const BACKLOG_MAX_BYTES: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_BYTES",
+    "target.webhooks.notifier.backlog.max_bytes",
+    Default("10GiB"),
+    "Bytes of payload that an endpoint's backlog may hold before the oldest are dead letters",
+);
 
 /// How many rows the backlog of an endpoint may have.
-pub const BACKLOG_MAX_ROWS: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_ROWS",
-    state: Default("0"),
-    doc: "Deliveries that an endpoint's backlog may hold before the oldest are dead letters; `0` means no bound",
-};
+pub const BACKLOG_MAX_ROWS: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_BACKLOG_MAX_ROWS",
+    "target.webhooks.notifier.backlog.max_rows",
+    Default("0"),
+    "Deliveries that an endpoint's backlog may hold before the oldest are dead letters; `0` means no bound",
+);
 
 /// How long dead letters are kept.
-pub const DEAD_LETTER_RETENTION: Key = Key {
-    name: "PGSTREAM_WEBHOOK_NOTIFIER_DEAD_LETTER_RETENTION",
-    state: Default("30d"),
-    doc: "How long dead letters are kept",
-};
+pub const DEAD_LETTER_RETENTION: Key = Key::text(
+    "PGSTREAM_WEBHOOK_NOTIFIER_DEAD_LETTER_RETENTION",
+    "target.webhooks.notifier.dead_letters.retention",
+    Default("30d"),
+    "How long dead letters are kept",
+);
 
 /// The database whose schema log fills in the events' metadata.
-pub const INJECTOR_URL: Key = Key {
-    name: "PGSTREAM_INJECTOR_STORE_POSTGRES_URL",
-    state: Derived("no metadata"),
-    doc: "URL of the database whose schema log fills in the events' metadata: the source",
-};
+pub const INJECTOR_URL: Key = Key::url(
+    "PGSTREAM_INJECTOR_STORE_POSTGRES_URL",
+    "modifiers.injector.schemalog_url",
+    Derived("no metadata"),
+    "URL of the database whose schema log fills in the events' metadata: the source",
+);
 
 /// How long entries of the schema log are kept that are not needed any more.
-pub const SCHEMA_LOG_RETENTION: Key = Key {
-    name: "PGSTREAM_INJECTOR_SCHEMA_LOG_RETENTION",
-    state: Default("30d"),
-    doc: "How long entries of the schema log are kept that later ones have made superfluous; `0` means for ever",
-};
+pub const SCHEMA_LOG_RETENTION: Key = Key::text(
+    "PGSTREAM_INJECTOR_SCHEMA_LOG_RETENTION",
+    "modifiers.injector.schemalog_retention",
+    Default("30d"),
+    "How long entries of the schema log are kept that later ones have made superfluous; `0` means for ever",
+);
 
 /// Which tables' changes are taken.
-pub const INCLUDE_TABLES: Key = Key {
-    name: "PGSTREAM_FILTER_INCLUDE_TABLES",
-    state: Derived("every table"),
-    doc: "Tables whose changes are taken: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by commas; a partition goes by its own name",
-};
+pub const INCLUDE_TABLES: Key = Key::list(
+    "PGSTREAM_FILTER_INCLUDE_TABLES",
+    "modifiers.filter.include_tables",
+    Derived("every table"),
+    "Tables whose changes are taken: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by commas; a partition goes by its own name",
+    ",",
+);
 
 /// Which tables' changes are not.
-pub const EXCLUDE_TABLES: Key = Key {
-    name: "PGSTREAM_FILTER_EXCLUDE_TABLES",
-    state: Derived("none"),
-    doc: "Tables whose changes are not taken, whatever is included; written alike",
-};
+pub const EXCLUDE_TABLES: Key = Key::list(
+    "PGSTREAM_FILTER_EXCLUDE_TABLES",
+    "modifiers.filter.exclude_tables",
+    Derived("none"),
+    "Tables whose changes are not taken, whatever is included; written alike",
+    ",",
+);
 
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 28] = [
+pub const KEYS: [Key; 31] = [
     LISTENER_URL,
+    MODE,
     SLOT_NAME,
     STORE_URL,
     CACHE_ENABLED,
@@ -239,21 +323,42 @@ pub const KEYS: [Key; 28] = [
     BACKLOG_MAX_BYTES,
     BACKLOG_MAX_ROWS,
     DEAD_LETTER_RETENTION,
-    Key {
-        name: "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL",
-        state: NotYet("the initial snapshot"),
-        doc: "URL of the database to take the initial snapshot of",
-    },
-    Key {
-        name: "PGSTREAM_POSTGRES_SNAPSHOT_TABLES",
-        state: NotYet("the initial snapshot"),
-        doc: "Tables to take the initial snapshot of",
-    },
+    Key::url(
+        "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL",
+        "source.postgres.snapshot.url",
+        NotYet("the initial snapshot"),
+        "URL of the database to take the initial snapshot of",
+    ),
+    Key::list(
+        "PGSTREAM_POSTGRES_SNAPSHOT_TABLES",
+        "source.postgres.snapshot.tables",
+        NotYet("the initial snapshot"),
+        "Tables to take the initial snapshot of",
+        " ",
+    ),
     INJECTOR_URL,
     SCHEMA_LOG_RETENTION,
     INCLUDE_TABLES,
     EXCLUDE_TABLES,
+    Key::text(
+        "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_INCLUDE_XIDS",
+        "source.postgres.replication.plugin.include_xids",
+        NotYet("passing options to wal2json"),
+        "Have wal2json write the transaction's number",
+    ),
+    Key::text(
+        "PGSTREAM_METRICS_ADDRESS",
+        "instrumentation.metrics.address",
+        NotYet("the address of metrics"),
+        "Address that metrics are served on",
+    ),
 ];
+
+/// The key with this path in a YAML file.
+pub(super) fn find_path(path: &str) -> Option<&'static Key> {
+    const TABLE: &[Key] = &KEYS;
+    TABLE.iter().find(|key| key.path == path)
+}
 
 /// The key of this name.
 pub fn find(name: &str) -> Option<&'static Key> {
@@ -263,15 +368,22 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// The README's table of the keys.
 pub fn markdown_table() -> String {
-    let mut table = String::from("| Variable | Default | Meaning |\n|---|---|---|\n");
-    for Key { name, state, doc } in &KEYS {
+    let mut table = String::from("| Variable | In YAML | Default | Meaning |\n|---|---|---|---|\n");
+    for Key {
+        name,
+        path,
+        state,
+        doc,
+        ..
+    } in &KEYS
+    {
         let default = match state {
             Required => "required".to_owned(),
             Default(value) => format!("`{value}`"),
             Derived(rule) => (*rule).to_owned(),
             NotYet(_) => "not available yet".to_owned(),
         };
-        table.push_str(&format!("| `{name}` | {default} | {doc} |\n"));
+        table.push_str(&format!("| `{name}` | `{path}` | {default} | {doc} |\n"));
     }
     table
 }
@@ -291,6 +403,13 @@ mod tests {
                 key.name
             );
             assert_eq!(find(key.name).map(|found| found.name), Some(key.name));
+            assert_eq!(find_path(key.path).map(|found| found.name), Some(key.name));
+            let section = format!("{}.", key.path);
+            assert!(
+                !KEYS.iter().any(|other| other.path.starts_with(&section)),
+                "{} is a setting and a section",
+                key.path
+            );
         }
     }
 
@@ -299,7 +418,7 @@ mod tests {
         let table = markdown_table();
         assert_eq!(table.lines().count(), KEYS.len() + 2);
         assert!(
-            table.contains("| `PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT` | `256` |"),
+            table.contains("| `PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT` | `target.webhooks.notifier.worker_count` | `256` |"),
             "{table}"
         );
     }

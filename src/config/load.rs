@@ -16,10 +16,13 @@ impl Config {
     ///
     /// Holds all problems of all sources, so that one run is enough to see them.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let mut reader = Reader {
-            layers: Layers::read(sources),
-        };
+        Self::of_layers(Layers::read(sources))
+    }
+
+    pub(super) fn of_layers(layers: Layers) -> Result<Self, ConfigError> {
+        let mut reader = Reader { layers };
         let source = reader.source();
+        reader.value(&keys::MODE, value::mode);
         let store = reader.url(&keys::STORE_URL);
         let slot = reader.optional(&keys::SLOT_NAME, |name| {
             slot_name::validate(name).map(|()| name.to_owned())
@@ -127,7 +130,7 @@ impl Reader {
     fn notifier(&mut self) -> Option<NotifierConfig> {
         let max_queue_bytes = self.value(&keys::MAX_QUEUE_BYTES, value::size);
         let worker_count = self.value(&keys::WORKER_COUNT, value::worker_count);
-        let client_timeout = self.value(&keys::CLIENT_TIMEOUT, value::duration);
+        let client_timeout = self.value(&keys::CLIENT_TIMEOUT, value::exchange);
         let retries = self.retries();
         let disable_retries = self.value(&keys::DISABLE_RETRIES, value::boolean);
         let strict_mode = self.value(&keys::STRICT_MODE, value::boolean);

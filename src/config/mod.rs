@@ -3,8 +3,10 @@
 //! Owns: which keys there are ([`keys`]), where a value may come from, and what a valid one is. Everything behind
 //! this room takes typed values and never reads the environment. Must not know: what the values are used for.
 
+mod effective;
 mod env_file;
 mod error;
+mod file;
 pub mod keys;
 mod load;
 mod pg_url;
@@ -13,13 +15,15 @@ pub mod slot_name;
 mod sources;
 pub mod suggest;
 mod value;
+mod yaml;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::filter::TableFilter;
 
-pub use error::{ConfigError, Origin, Problem};
+pub use effective::{Setting, settings};
+pub use error::{ConfigError, Origin, Position, Problem};
 pub use pg_url::{DEFAULT_PORT, Host, PgUrl, PgUrlError, SslMode};
 pub use secret::Secret;
 pub use slot_name::default_slot_name;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::env_file::{self, Entry};
 use super::error::{Origin, Problem};
+use super::file;
 use super::keys::{self, KEYS, Key, PREFIX, State};
 use super::suggest::nearest;
+use super::yaml::{self, Document};
 
 /// The places a configuration is read from. Not `Debug`: URLs with passwords are among the values.
 #[derive(Clone, Default)]
@@ -49,7 +51,7 @@ pub(super) struct Found {
 }
 
 /// The sources read and laid over each other.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Layers {
     values: BTreeMap<&'static str, Found>,
     /// What is wrong with the sources themselves.
@@ -87,10 +89,20 @@ impl Layers {
 
     fn read_file(&mut self, sources: &Sources) {
         let Some(path) = &sources.file else { return };
-        let entries = match env_file::read(path) {
-            Ok(entries) => entries,
-            Err(text) => return self.problems.push(Problem::of_file(text)),
-        };
+        let read = file::read(path).and_then(|text| {
+            if file::is_yaml(path) {
+                self.take_yaml(path, &text);
+                return Ok(());
+            }
+            self.take_env_file(path, env_file::parse(path, &text)?);
+            Ok(())
+        });
+        if let Err(text) = read {
+            self.problems.push(Problem::of_file(text));
+        }
+    }
+
+    fn take_env_file(&mut self, path: &Path, entries: Vec<Entry>) {
         for entry in entries {
             let Entry {
                 name,
@@ -98,8 +110,9 @@ impl Layers {
                 substituted,
             } = entry;
             let origin = Origin::File {
-                path: path.clone(),
+                path: path.to_owned(),
                 key: name.clone(),
+                position: None,
             };
             let Some(key) = keys::find(&name) else {
                 if name.starts_with(PREFIX) {
@@ -115,9 +128,33 @@ impl Layers {
             if self.values.contains_key(key.name) {
                 self.problems
                     .push(Problem::new(origin, "is set twice: keep one of the lines"));
-            } else if !value.is_empty() {
-                self.values.insert(key.name, Found { value, origin });
+            } else {
+                self.take(key, value, origin);
             }
+        }
+    }
+
+    fn take_yaml(&mut self, path: &Path, text: &str) {
+        let Document { entries, faults } = yaml::parse(text);
+        let origin = |key: String, position| Origin::File {
+            path: path.to_owned(),
+            key,
+            position: Some(position),
+        };
+        for entry in entries {
+            let origin = origin(entry.key.path.to_owned(), entry.position);
+            self.take(entry.key, entry.value, origin);
+        }
+        for fault in faults {
+            let origin = origin(fault.path, fault.position);
+            self.problems.push(Problem::new(origin, fault.text));
+        }
+    }
+
+    /// Takes a value, unless it is empty.
+    fn take(&mut self, key: &'static Key, value: String, origin: Origin) {
+        if !value.is_empty() {
+            self.values.insert(key.name, Found { value, origin });
         }
     }
 
@@ -133,16 +170,7 @@ impl Layers {
                 continue;
             };
             match value.to_str() {
-                Some("") => {}
-                Some(value) => {
-                    self.values.insert(
-                        key.name,
-                        Found {
-                            value: value.to_owned(),
-                            origin,
-                        },
-                    );
-                }
+                Some(value) => self.take(key, value.to_owned(), origin),
                 None => self.problems.push(Problem::new(origin, "is not valid UTF-8")),
             }
         }

@@ -14,6 +14,9 @@ const MAX_RETENTION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// The largest size that can be set.
 const MAX_SIZE: ByteSize = ByteSize::tib(1);
 
+/// The longest that one exchange may take. A bare number counts seconds, and one of this size was meant otherwise.
+const MAX_EXCHANGE: Duration = Duration::from_secs(10 * 60);
+
 /// The most retries of one delivery.
 const MAX_RETRIES: u32 = 1_000_000;
 
@@ -31,6 +34,30 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("{text:?} is longer than 24h: write a shorter one"));
     }
     Ok(duration)
+}
+
+/// How long one exchange may take: a [`duration`] of up to ten minutes.
+pub(super) fn exchange(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration > MAX_EXCHANGE {
+        return Err(format!(
+            "{text:?} is longer than 10m: write a shorter one, with its unit, such as 10s or 500ms"
+        ));
+    }
+    Ok(duration)
+}
+
+/// What is taken from the source.
+pub(super) fn mode(text: &str) -> Result<(), String> {
+    match text {
+        "replication" => Ok(()),
+        "snapshot" | "snapshot_and_replication" => Err(format!(
+            "the initial snapshot is not available yet: write replication in place of {text}"
+        )),
+        _ => Err(format!(
+            "{text:?} is not a mode: write replication, which takes the changes"
+        )),
+    }
 }
 
 /// How long something is kept: like a [`duration`], but up to ten years, and so also `72h` or `30d`.
@@ -160,6 +187,31 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(duration(text).ok().map(|d| d.as_millis()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_of_an_exchange() {
+        for (text, expected) in [
+            ("10", Some(10)),
+            ("10m", Some(600)),
+            ("601", None),
+            ("1000", None),
+            ("0", None),
+        ] {
+            assert_eq!(exchange(text).ok().map(|d| d.as_secs()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn modes() {
+        assert_eq!(mode("replication"), Ok(()));
+        for (text, why) in [
+            ("snapshot", "not available yet"),
+            ("snapshot_and_replication", "not available yet"),
+            ("Replication", "is not a mode"),
+        ] {
+            assert!(mode(text).unwrap_err().contains(why), "{text}");
         }
     }
 
