@@ -3,7 +3,7 @@
 use pgstream::demo::cluster::Cluster;
 use sqlx::PgConnection;
 
-use crate::support::database::{initialised, run, session, session_in, url, url_as, value, values};
+use crate::support::database::{initialised, run, session, session_in, url, url_as, value, values, wait_for};
 
 /// What a session's settings say when a statement would wait for another's transaction: it fails.
 const NO_WAITING: &str = "SET lock_timeout = '1s'; SET statement_timeout = '30s'";
@@ -250,6 +250,32 @@ async fn a_log_that_cannot_be_written_is_a_warning_and_costs_no_one_his_statemen
     );
     run(&mut session, "ALTER TABLE t ADD COLUMN b int").await;
     assert_eq!(logged(&mut session, &mut 0).await, ["public: t(a,b)"]);
+}
+
+/// VACUUM FULL of a catalog, for one: the statement itself would have to wait for it sooner or later.
+#[tokio::test]
+async fn a_locked_catalog_is_waited_for_and_the_entry_is_not_lost() {
+    let cluster = initialised(&[]).await;
+    let (mut locker, mut watcher) = (session(&cluster).await, session(&cluster).await);
+    let mut session = session(&cluster).await;
+    run(
+        &mut locker,
+        "BEGIN; LOCK TABLE pg_description IN ACCESS EXCLUSIVE MODE",
+    )
+    .await;
+    let waiting = tokio::spawn(async move {
+        run(&mut session, "SET lock_timeout = '100ms'; CREATE TABLE t (a int)").await;
+        session
+    });
+    wait_for(
+        &mut watcher,
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                           AND clock_timestamp() - query_start > interval '200 ms')",
+    )
+    .await;
+    run(&mut locker, "COMMIT").await;
+    let mut session = waiting.await.unwrap();
+    assert_eq!(logged(&mut session, &mut 0).await, ["public: t(a)"]);
 }
 
 #[tokio::test]

@@ -299,6 +299,77 @@ fn a_change_is_described_as_its_table_was_at_that_time() {
 }
 
 #[test]
+fn rows_that_make_their_table_are_described_by_the_entry_behind_them() {
+    let (mut world, _program, receiver) = injecting();
+    world.sql.run(
+        "CREATE SCHEMA other;
+         CREATE TABLE source (i int, t text); INSERT INTO source VALUES (1, 'a'), (2, 'b')",
+    );
+    world.sql.run("CREATE TABLE copied AS SELECT i, t FROM source");
+    world.sql.run("SELECT t, i INTO other.selected FROM source");
+    // Several in one command, each entry behind its own rows; and one that changes at once.
+    world.sql.run(
+        "DO $$ BEGIN
+             CREATE TABLE first AS SELECT i FROM source;
+             CREATE TABLE second AS SELECT t FROM source;
+             ALTER TABLE second ADD COLUMN more int;
+             INSERT INTO second VALUES ('c', 3);
+         END $$",
+    );
+    let ids_of = |sql: &mut Sql, table: &str| table_id(sql, table);
+    for (table, columns) in [
+        ("copied", &[("i", 1), ("t", 2)][..]),
+        ("selected", &[("t", 1), ("i", 2)]),
+        ("first", &[("i", 1)]),
+    ] {
+        let name = if table == "selected" {
+            "other.selected"
+        } else {
+            table
+        };
+        let id = ids_of(&mut world.sql, name);
+        for change in changes(&receiver, table, 2) {
+            assert_eq!(ids(&change["columns"]), numbered(&id, columns), "{table}");
+            assert_eq!(change["metadata"]["table_pgstream_id"], id, "{table}");
+        }
+    }
+    let id = ids_of(&mut world.sql, "second");
+    for change in changes(&receiver, "second", 3) {
+        let columns: &[(&str, u8)] = match change["columns"].as_array().map(Vec::len) {
+            Some(1) => &[("t", 1)],
+            _ => &[("t", 1), ("more", 2)],
+        };
+        assert_eq!(ids(&change["columns"]), numbered(&id, columns));
+    }
+}
+
+#[test]
+fn a_table_that_is_made_with_its_rows_is_not_taken_for_one_that_had_its_name() {
+    let (mut world, _program, receiver) = injecting();
+    world.sql.run("CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let old = table_id(&mut world.sql, "t");
+    assert_eq!(
+        changes(&receiver, "t", 1)[0]["metadata"]["table_pgstream_id"],
+        old
+    );
+    // In one transaction with what takes the name away, and then in one after it.
+    world.sql.run("DROP TABLE t; CREATE TABLE t AS SELECT 2 AS b");
+    let dropped_with = table_id(&mut world.sql, "t");
+    world.sql.run("ALTER TABLE t RENAME TO u");
+    world.sql.run("CREATE TABLE t AS SELECT 3 AS c");
+    let renamed_before = table_id(&mut world.sql, "t");
+    let all = changes(&receiver, "t", 3);
+    for (value, id, column) in [(2, &dropped_with, "b"), (3, &renamed_before, "c")] {
+        let change = all
+            .iter()
+            .find(|change| change["columns"][0]["value"] == value)
+            .unwrap();
+        assert_eq!(ids(&change["columns"]), numbered(id, &[(column, 1)]));
+        assert_ne!(change["metadata"]["schema_id"], Value::Null);
+    }
+}
+
+#[test]
 fn names_may_be_anything() {
     let (mut world, program, receiver) = injecting();
     world.sql.run(
@@ -712,6 +783,28 @@ fn what_could_not_be_acknowledged_is_by_the_next_start() {
     drop(program);
 }
 
+/// The program asks again and again whether it can see what a transaction did.
+const LOOKS_FOR_TRANSACTION: &str =
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'pgstream'
+     AND query LIKE 'SELECT txid_visible_in_snapshot%')";
+
+#[test]
+fn rows_that_make_their_table_are_described_although_that_cannot_be_seen_yet() {
+    let mut world = World::new(&NO_STANDBY);
+    let receiver = receiver();
+    let program = start(&world);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "t"}));
+    let waiting = commit_unseen(&mut world, "CREATE TABLE t AS SELECT 1 AS a");
+    world.sql.wait_for(LOOKS_FOR_TRANSACTION);
+    let_be_seen(&mut world, waiting);
+    let id = table_id(&mut world.sql, "t");
+    assert_eq!(
+        ids(&changes(&receiver, "t", 1)[0]["columns"]),
+        numbered(&id, &[("a", 1)])
+    );
+    drop(program);
+}
+
 #[test]
 fn the_root_of_a_partition_is_known_although_its_creation_cannot_be_seen_yet() {
     let mut world = World::new(&NO_STANDBY);
@@ -723,10 +816,7 @@ fn the_root_of_a_partition_is_known_although_its_creation_cannot_be_seen_yet() {
         &mut world,
         "CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (9); INSERT INTO root VALUES (1)",
     );
-    world.sql.wait_for(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'pgstream'
-                           AND query LIKE 'SELECT EXISTS (SELECT FROM pgstream.schema_log WHERE id%')",
-    );
+    world.sql.wait_for(LOOKS_FOR_TRANSACTION);
     assert!(receiver.requests().is_empty());
     let_be_seen(&mut world, waiting);
     assert_eq!(changes(&receiver, "leaf", 1)[0]["columns"][0]["value"], 1);

@@ -72,7 +72,9 @@ impl Description {
         }
     }
 
-    pub(super) fn is_described(&self) -> bool {
+    /// Whether the table is known.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
         self.described
     }
 

@@ -1,12 +1,15 @@
-//! Asking the source's catalogs which table a partition belongs to.
+//! Asking the source about a table that is seen for the first time, or whose schema has changed since.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use tokio::time::{sleep, timeout};
 
+use crate::event::Description;
+use crate::schema_log::describe_from;
 use crate::store::catalog::{self, PartitionRoot};
-use crate::store::{PgPool, schema_log};
+use crate::store::{PgPool, StoreError, schema_log};
 
 /// The first pause after a failed look-up; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -19,33 +22,68 @@ const SEEN_WITHIN: Duration = Duration::from_secs(5);
 /// The pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// The root of the partition tree that `schema.table` is in, as it is after `entry` of the schema log, which the transaction
-/// being read has written: a commit is read a little before other sessions see what it did.
+/// What is asked about a table.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) schema: String,
+    pub(super) table: String,
+    /// The transaction being read, if the plugin told its number.
+    pub(super) xid: Option<u32>,
+    /// Whether that transaction has changed tables before this row.
+    pub(super) after_ddl: bool,
+    /// Whether nothing is known that describes the table, so that the transaction may be the one that makes it, with the
+    /// entry of the schema log behind the rows: CREATE TABLE AS and SELECT INTO do that.
+    pub(super) is_unknown: bool,
+}
+
+/// What the source says.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The root of the partition tree that the table is in.
+    pub(super) root: PartitionRoot,
+    /// The table as the transaction being read describes it further on.
+    pub(super) ahead: Option<Arc<Description>>,
+}
+
+impl Answer {
+    /// The answer where nothing needs to be asked.
+    pub(super) const NOTHING: Self = Self {
+        root: PartitionRoot::Itself,
+        ahead: None,
+    };
+}
+
+/// Answers as of the end of the transaction that is being read: a commit is read a little before other sessions see what it
+/// did.
 ///
 /// Asked again for as long as the source does not answer: guessing would lose the events of a subscription on the
 /// root.
-pub(super) async fn partition_root(
-    source: PgPool,
-    schema: String,
-    table: String,
-    entry: Option<String>,
-    log: Logger,
-) -> PartitionRoot {
-    if let Some(entry) = entry
-        && timeout(SEEN_WITHIN, seen(&source, &entry)).await.is_err()
+pub(super) async fn ask(source: PgPool, question: Question, log: Logger) -> Answer {
+    let Question {
+        schema,
+        table,
+        xid,
+        after_ddl,
+        is_unknown,
+    } = question;
+    if let Some(xid) = xid
+        && (after_ddl || is_unknown)
+        && timeout(SEEN_WITHIN, seen(&source, xid)).await.is_err()
     {
         warn!(log, "what a transaction did cannot be seen yet, although it is committed, because commits wait for a stand-by; \
-            if it made or attached a partition, events of that may not reach who is subscribed to its root";
+            if it made or attached a partition, events of that may not reach who is subscribed to its root, and those of a \
+            table that it made with its rows may lack metadata";
             "table" => format!("{schema}.{table}"));
     }
     let mut pause = FIRST_PAUSE;
     loop {
-        match catalog::partition_root(&source, &schema, &table).await {
-            Ok(root) => {
+        let xid = xid.filter(|_| is_unknown);
+        match answer(&source, &schema, &table, xid).await {
+            Ok(answer) => {
                 if pause > FIRST_PAUSE {
                     info!(log, "the source's catalogs can be read again");
                 }
-                return root;
+                return answer;
             }
             Err(error) => {
                 if pause == FIRST_PAUSE {
@@ -59,10 +97,22 @@ pub(super) async fn partition_root(
     }
 }
 
-/// Waits until this entry can be seen.
-async fn seen(source: &PgPool, entry: &str) {
-    // Whoever cannot read it has the question about the root fail as well, and that is told and repeated.
-    while matches!(schema_log::is_seen(source, entry).await, Ok(false)) {
+async fn answer(source: &PgPool, schema: &str, table: &str, xid: Option<u32>) -> Result<Answer, StoreError> {
+    let root = catalog::partition_root(source, schema, table).await?;
+    let written = match xid {
+        Some(xid) => schema_log::written_by(source, xid, schema, table).await?,
+        None => None,
+    };
+    let ahead = written
+        .and_then(|(entry, json)| describe_from(&entry, &json, table))
+        .map(Arc::new);
+    Ok(Answer { root, ahead })
+}
+
+/// Waits until other sessions see what the transaction did.
+async fn seen(source: &PgPool, xid: u32) {
+    // Where this cannot be asked, the questions that follow fail as well, and that is told and repeated.
+    while matches!(catalog::is_visible(source, xid).await, Ok(false)) {
         sleep(LOOK_AGAIN).await;
     }
 }

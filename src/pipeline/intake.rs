@@ -15,7 +15,7 @@ use slog::Logger;
 use self::transaction::OpenTransaction;
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
-use super::catalog::partition_root;
+use super::catalog::{self, Answer, Question};
 use super::parked::{Burial, Parked, Taken, Wait};
 use super::relations::{Kind, Relation, Relations};
 use super::routes::{Receivers, Routes};
@@ -26,7 +26,6 @@ use crate::filter::TableFilter;
 use crate::progress::{Budget, Ledger};
 use crate::replication::Intake;
 use crate::schema_log::Injector;
-use crate::store::catalog::PartitionRoot;
 use crate::store::{PgPool, StoreError};
 use crate::subscription::cache::Subscriptions;
 use crate::subscription::model::EventType;
@@ -217,10 +216,9 @@ impl StreamIntake {
         let relation = match known {
             Some(known) => known,
             None if schema.is(OWN_SCHEMA) || !self.relations.takes(schema, table) => {
-                self.relations
-                    .insert(schema, table, PartitionRoot::Itself, injector)
+                self.relations.insert(schema, table, Answer::NOTHING, injector)
             }
-            None => return Ok(self.look_up_root(schema, table)),
+            None => return Ok(self.look_up(schema, table)),
         };
         match (relation.kind, event) {
             (Kind::User, _) | (Kind::SchemaLog, EventType::Insert) => {}
@@ -240,12 +238,21 @@ impl StreamIntake {
         self.matched(wal_start, payload, (event, lsn), &relation, &receivers)
     }
 
-    /// A table that was not seen before, or whose schema has changed since: is it a partition?
-    fn look_up_root(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Taken {
+    /// A table that was not seen before, or whose schema has changed since.
+    fn look_up(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Taken {
         let (schema, table) = (schema.unescape().into_owned(), table.unescape().into_owned());
-        let entry = self.open.as_ref().and_then(|open| open.entry.clone());
-        let root = partition_root(self.catalog.clone(), schema, table, entry, self.log.clone());
-        Taken::Wait(Wait::Root(Box::pin(root)))
+        let question = Question {
+            is_unknown: self
+                .injector
+                .as_ref()
+                .is_some_and(|injector| !injector.describe(&schema, &table).is_described()),
+            schema,
+            table,
+            xid: self.open.as_ref().and_then(|open| open.xid),
+            after_ddl: self.open.as_ref().is_some_and(|open| open.has_entry),
+        };
+        let answer = catalog::ask(self.catalog.clone(), question, self.log.clone());
+        Taken::Wait(Wait::Table(Box::pin(answer)))
     }
 
     /// A row that says what an entry of the schema log touches, which comes after it.
@@ -293,7 +300,7 @@ impl StreamIntake {
             if let Some(changed) = text(&record, "schema_name") {
                 self.relations.doubt_schema(&changed);
             }
-            open.entry = text(&record, "id").or_else(|| open.entry.take());
+            open.has_entry = true;
             if let Some(injector) = &mut self.injector {
                 let token = self.ledger.token(&mut open.settling);
                 injector.apply(&record, open.commit_lsn, token)?;
@@ -359,8 +366,8 @@ impl Intake for StreamIntake {
                         open.set = Some(set);
                     }
                 }
-                Wait::Root(root) => {
-                    let root = root.await;
+                Wait::Table(answer) => {
+                    let answer = answer.await;
                     let header = wal2json::header(&parked.record.payload);
                     if let Ok(Header {
                         schema: Some(schema),
@@ -368,7 +375,8 @@ impl Intake for StreamIntake {
                         ..
                     }) = header
                     {
-                        self.relations.insert(schema, table, root, self.injector.as_ref());
+                        self.relations
+                            .insert(schema, table, answer, self.injector.as_ref());
                     }
                 }
                 Wait::Burial(burial) => {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use pgstream_proto::replication::XLogData;
 
-use crate::store::catalog::PartitionRoot;
+use super::catalog::Answer;
 use crate::subscription::cache::Ticket;
 
 /// A record that has to wait.
@@ -13,8 +13,8 @@ pub(super) struct Parked {
     pub(super) wait: Wait,
 }
 
-/// A question to the source's catalogs that is under way.
-pub(super) type RootLookUp = Pin<Box<dyn Future<Output = PartitionRoot> + Send>>;
+/// A question to the source about a table that is under way.
+pub(super) type TableLookUp = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// The writing of a dead letter that is under way.
 pub(super) type Burial = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -27,8 +27,8 @@ pub(super) enum Wait {
     Injector,
     /// A fresh set of subscriptions.
     Subscriptions(Ticket),
-    /// The partition root of its table.
-    Root(RootLookUp),
+    /// What the source says of its table.
+    Table(TableLookUp),
     /// Its own writing to the dead letters: it cannot be read.
     Burial(Burial),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pgstream_proto::wal2json::JsonStr;
 
+use super::catalog::Answer;
 use super::{OWN_SCHEMA, SCHEMA_LOG, SCHEMA_LOG_TABLES};
 use crate::event::{Description, TableKey, TableName, table_hash};
 use crate::filter::TableFilter;
@@ -56,6 +57,12 @@ struct Known {
 }
 
 impl Relation {
+    fn is_described(&self) -> bool {
+        self.description
+            .as_ref()
+            .is_some_and(|description| description.is_described())
+    }
+
     /// The same table, as the injector describes it.
     fn described_by(mut self, injector: Option<&Injector>) -> Self {
         if let Some(injector) = injector {
@@ -91,7 +98,8 @@ impl Relations {
         self.filter.takes_all() || self.filter.takes(&schema.unescape(), &table.unescape())
     }
 
-    /// The table of these names, if it was seen before, as the injector describes it now.
+    /// The table of these names, if it was seen before, as the injector describes it now. One that was described and is
+    /// not any more has to be looked up again.
     pub(super) fn get(
         &mut self,
         schema: JsonStr<'_>,
@@ -107,12 +115,16 @@ impl Relations {
             && known.relation.described_at != injector.generation()
         {
             let relation = Relation::clone(&known.relation).described_by(Some(injector));
+            known.stale = known.relation.is_described() && !relation.is_described();
             known.relation = Arc::new(relation);
+            if known.stale {
+                return None;
+            }
         }
         Some(&known.relation)
     }
 
-    /// Remembers a table, which belongs to `root`.
+    /// Remembers a table, as the source and the injector describe it.
     ///
     /// One that the catalogs do not know any more keeps the root it had when it was last seen: its last changes may be
     /// read after it was dropped, and belong to the subscribers of the root all the same. One that was never seen before
@@ -121,9 +133,10 @@ impl Relations {
         &mut self,
         schema: JsonStr<'_>,
         table: JsonStr<'_>,
-        root: PartitionRoot,
+        answer: Answer,
         injector: Option<&Injector>,
     ) -> Arc<Relation> {
+        let Answer { root, ahead } = answer;
         if self.by_name.len() >= MAX_RELATIONS {
             self.by_name.clear();
         }
@@ -161,7 +174,11 @@ impl Relations {
             description: None,
             described_at: 0,
         };
-        let relation = Arc::new(relation.described_by(injector));
+        let mut relation = relation.described_by(injector);
+        if ahead.is_some() && relation.kind == Kind::User && !relation.is_described() {
+            relation.description = ahead;
+        }
+        let relation = Arc::new(relation);
         let known = Known {
             relation: Arc::clone(&relation),
             stale: false,
@@ -195,6 +212,10 @@ mod tests {
         then(header.schema.unwrap(), header.table.unwrap())
     }
 
+    fn answer(root: PartitionRoot) -> Answer {
+        Answer { root, ahead: None }
+    }
+
     fn insert(
         relations: &mut Relations,
         schema: &str,
@@ -206,7 +227,7 @@ mod tests {
             table: table.to_owned(),
         });
         with_names(schema, table, |schema, table| {
-            relations.insert(schema, table, root, None);
+            relations.insert(schema, table, answer(root), None);
             Arc::clone(relations.get(schema, table, None).unwrap())
         })
     }
@@ -258,13 +279,13 @@ mod tests {
         let before = insert(&mut relations, "s", "leaf", Some(("s", "root")));
         relations.doubt_schema("s");
         with_names("s", "leaf", |schema, table| {
-            let after = relations.insert(schema, table, PartitionRoot::Missing, None);
+            let after = relations.insert(schema, table, answer(PartitionRoot::Missing), None);
             assert_eq!((&after.name.root, after.key), (&before.name.root, before.key));
         });
         with_names("s", "never_seen", |schema, table| {
             assert_eq!(
                 relations
-                    .insert(schema, table, PartitionRoot::Missing, None)
+                    .insert(schema, table, answer(PartitionRoot::Missing), None)
                     .name
                     .root,
                 None

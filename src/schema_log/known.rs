@@ -17,9 +17,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::model::{Entry, Table};
+use super::model::{Entry, Table, read_tables};
 use super::needed::Needed;
-use crate::event::{Description, KnownColumn, KnownTable};
+use crate::event::{Description, KnownTable};
 
 /// What the entries applied so far say.
 #[derive(Debug, Default)]
@@ -144,19 +144,10 @@ impl KnownTables {
     }
 
     fn place(&mut self, schema: &str, table: &Table) {
-        let columns = table
-            .columns
-            .iter()
-            .map(|column| KnownColumn::new(column.name.clone(), &column.id));
-        let known = KnownTable {
-            id: table.id.clone(),
-            id_columns: table.id_columns(),
-            columns: columns.collect(),
-        };
         let placed = Placed {
             schema: schema.to_owned(),
             name: table.name.clone(),
-            table: Arc::new(known),
+            table: Arc::new(table.known()),
         };
         self.schema(schema)
             .by_name
@@ -164,6 +155,14 @@ impl KnownTables {
         self.tables.insert(table.id.clone(), placed);
         self.needed.described(&table.id);
     }
+}
+
+/// The table of this name as one entry describes it, if that can be read and has it.
+#[must_use]
+pub fn describe_from(entry: &str, json: &str, table: &str) -> Option<Description> {
+    let tables = read_tables(json).ok()?;
+    let table = tables.iter().find(|candidate| candidate.name == table)?;
+    Some(Description::new(Some(entry), Some(&table.known())))
 }
 
 #[cfg(test)]

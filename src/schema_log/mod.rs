@@ -22,8 +22,12 @@
 //! that the next run with it has to begin anew. Then nothing is known but what entries say that are read from there on.
 //! What is not known stays empty; it is never a reason to hold back or to drop an event.
 //!
-//! Deliberately absent: rows that CREATE TABLE AS or SELECT INTO writes come before the entry of their table and go without
-//! its ids, and so may rows written while ALTER SCHEMA ... RENAME committed, which still carry the old name. A gap in the
+//! The one change that comes before the entry that describes it is a row that CREATE TABLE AS or SELECT INTO writes. When a
+//! table is met that nothing describes, the database is asked what the transaction that is being read says of it further on:
+//! such a row is described by the first entry of its own transaction that names its table.
+//!
+//! Deliberately absent: rows written while ALTER SCHEMA ... RENAME committed still carry the old name, and may
+//! go without ids. A gap in the
 //! stream that an operator made (by advancing the slot), and what sessions with `pgstream.skip_log` have changed, is not
 //! noticed; a slot that `init` makes begins anew.
 
@@ -37,6 +41,6 @@ mod recorder;
 
 pub use error::InjectorError;
 pub use injector::Injector;
-pub use known::KnownTables;
+pub use known::{KnownTables, describe_from};
 pub use open::open;
 pub use recorder::{Ended, Recording};

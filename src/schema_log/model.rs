@@ -3,6 +3,8 @@
 use pgstream_proto::Lsn;
 use serde::Deserialize;
 
+use crate::event::{KnownColumn, KnownTable};
+
 /// One entry: what a command did to the tables of a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -85,6 +87,20 @@ where
 }
 
 impl Table {
+    /// What an event needs of it.
+    #[must_use]
+    pub fn known(&self) -> KnownTable {
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| KnownColumn::new(column.name.clone(), &column.id));
+        KnownTable {
+            id: self.id.clone(),
+            id_columns: self.id_columns(),
+            columns: columns.collect(),
+        }
+    }
+
     /// The ids of the columns that identify a row: those of the primary key in the table's order; else the one that
     /// comes first by name of those that are unique and never NULL.
     #[must_use]

@@ -38,15 +38,7 @@ fn entry(number: usize, schema: u8, tables: Vec<Table>, touched: &[(u8, bool)]) 
 
 /// What is expected of a name.
 fn described(schema_id: Option<&str>, table: Option<&Table>) -> Description {
-    let known = table.map(|table| KnownTable {
-        id: table.id.clone(),
-        id_columns: table.id_columns(),
-        columns: table
-            .columns
-            .iter()
-            .map(|column| KnownColumn::new(column.name.clone(), &column.id))
-            .collect(),
-    });
+    let known = table.map(Table::known);
     Description::new(schema_id, known.as_ref())
 }
 

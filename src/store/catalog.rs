@@ -1,8 +1,12 @@
 //! What the source's catalogs say about a table.
 
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use super::StoreError;
+
+/// The 64-bit number of the transaction whose 32 bits are `$1`: the newest of these that there has been.
+pub(super) const FULL_XID: &str = "(SELECT next - ((next - $1) & 4294967295) \
+                                   FROM txid_snapshot_xmax(txid_current_snapshot()) AS next)";
 
 /// What the catalogs say about a table's place among partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,19 @@ pub enum PartitionRoot {
     Itself,
     /// There is no such table, or not any more.
     Missing,
+}
+
+/// Whether other sessions see what a transaction did that has been committed.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn is_visible(pool: &PgPool, xid: u32) -> Result<bool, StoreError> {
+    let query = format!("SELECT txid_visible_in_snapshot({FULL_XID}, txid_current_snapshot())");
+    sqlx::query_scalar(AssertSqlSafe(query))
+        .bind(i64::from(xid))
+        .fetch_one(pool)
+        .await
+        .map_err(StoreError::query("ask whether a transaction can be seen"))
 }
 
 /// The root of the partition tree that this table is a leaf or a branch of.

@@ -54,6 +54,7 @@ const SOURCE: &[Step] = &[
     step!("source", 3, "0003_schema_log_triggers"),
     step!("source", 4, "0004_schema_log_tables"),
     step!("source", 5, "0005_schema_log_applied"),
+    step!("source", 6, "0006_schema_log_ahead"),
 ];
 
 const STORE: &[Step] = &[

@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use pgstream_proto::Lsn;
 use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, PgPool, Row};
+use sqlx::{AssertSqlSafe, PgExecutor, PgPool, Row};
 
 use super::StoreError;
+use super::catalog::FULL_XID;
 use crate::schema_log::model::{Entry, Touched, read_tables};
 
 /// Which database of which cluster this is.
@@ -177,16 +178,30 @@ pub async fn acknowledge(
     .map_err(failed("acknowledge what was written to"))
 }
 
-/// Whether an entry can be seen by other sessions than the one that wrote it.
+/// The first entry that a transaction, by then visible, has written about the table of these names: its id and its JSON.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn is_seen(pool: &PgPool, id: &str) -> Result<bool, StoreError> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pgstream.schema_log WHERE id = $1)")
-        .bind(id)
-        .fetch_one(pool)
-        .await
-        .map_err(StoreError::table("read", "pgstream.schema_log"))
+pub async fn written_by(
+    pool: &PgPool,
+    xid: u32,
+    schema: &str,
+    table: &str,
+) -> Result<Option<(String, String)>, StoreError> {
+    sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT l.id::text, l.schema::text
+           FROM pgstream.schema_log_tables AS t
+           JOIN pgstream.schema_log AS l ON l.id = t.schema_log_id
+          WHERE t.xid = {FULL_XID} AND t.schema_name = $2 AND t.table_name = $3 AND NOT t.dropped
+          ORDER BY l.version
+          LIMIT 1"
+    )))
+    .bind(i64::from(xid))
+    .bind(schema)
+    .bind(table)
+    .fetch_optional(pool)
+    .await
+    .map_err(StoreError::table("read", "pgstream.schema_log"))
 }
 
 /// Acknowledges what `slot` has applied and could not acknowledge before its program ended.

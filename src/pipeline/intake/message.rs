@@ -8,8 +8,8 @@ use pgstream_proto::wal2json::{Header, JsonStr};
 
 use super::StreamIntake;
 use crate::pipeline::PipelineError;
+use crate::pipeline::catalog::Answer;
 use crate::pipeline::parked::{Taken, Wait};
-use crate::store::catalog::PartitionRoot;
 use crate::subscription::model::EventType;
 
 /// Messages of this prefix only move the stream on, whoever emits them.
@@ -52,7 +52,7 @@ impl StreamIntake {
             Some(known) => Arc::clone(known),
             None => self
                 .relations
-                .insert(JsonStr::EMPTY, prefix, PartitionRoot::Itself, None),
+                .insert(JsonStr::EMPTY, prefix, Answer::NOTHING, None),
         };
         let set = self.open.as_ref().and_then(|open| open.set.as_ref());
         let Some(set) = set else {

@@ -19,8 +19,10 @@ pub(super) struct OpenTransaction {
     pub(super) settling: Transaction,
     /// Whether it is none, but stands for a message outside of one.
     pub(super) is_lone: bool,
-    /// The id of its newest entry of the schema log, if it wrote any.
-    pub(super) entry: Option<String>,
+    /// Its number, if the plugin printed it.
+    pub(super) xid: Option<u32>,
+    /// Whether an entry of the schema log that it wrote has been read.
+    pub(super) has_entry: bool,
     /// The one set it is matched against. Absent until a fresh one was asked for and came.
     pub(super) set: Option<Arc<SubscriptionSet>>,
 }
@@ -35,6 +37,9 @@ impl StreamIntake {
             field: "lsn",
         })?;
         self.open(commit_lsn, header.nextlsn, false);
+        if let Some(open) = &mut self.open {
+            open.xid = header.xid;
+        }
         if let Some(injector) = &mut self.injector {
             injector.begin();
         }
@@ -53,7 +58,8 @@ impl StreamIntake {
             end,
             settling: Transaction::default(),
             is_lone,
-            entry: None,
+            xid: None,
+            has_entry: false,
             set,
         });
         self.occurrences.reset();

@@ -1,0 +1,1 @@
+ALTER TABLE IF EXISTS pgstream.schema_log_tables DROP COLUMN IF EXISTS xid;
