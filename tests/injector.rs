@@ -370,6 +370,114 @@ fn a_table_that_is_made_with_its_rows_is_not_taken_for_one_that_had_its_name() {
 }
 
 #[test]
+fn a_name_that_is_made_twice_in_a_transaction_stands_for_two_tables() {
+    let (mut world, _program, receiver) = injecting();
+    world.sql.run(
+        "BEGIN;
+         CREATE TABLE t AS SELECT 1 AS a;
+         ALTER TABLE t RENAME TO first;
+         CREATE TABLE t AS SELECT 2 AS a;
+         DROP TABLE t;
+         CREATE TABLE t AS SELECT 3 AS a;
+         COMMIT",
+    );
+    let all = changes(&receiver, "t", 3);
+    let id_of = |value: i32| {
+        let change = all
+            .iter()
+            .find(|change| change["columns"][0]["value"] == value)
+            .unwrap();
+        change["metadata"]["table_pgstream_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(id_of(1), table_id(&mut world.sql, "first"));
+    assert_eq!(id_of(3), table_id(&mut world.sql, "t"));
+    assert!(!id_of(2).is_empty() && id_of(2) != id_of(1) && id_of(2) != id_of(3));
+}
+
+#[test]
+fn a_row_is_not_described_by_what_its_transaction_alters_later() {
+    let mut world = World::new(&[]);
+    world
+        .sql
+        .run("SET pgstream.skip_log = 'TRUE'; CREATE TABLE t (a int, b int); RESET pgstream.skip_log");
+    let receiver = receiver();
+    let program = start(&world);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "t"}));
+    world.sql.run(
+        "BEGIN;
+         INSERT INTO t VALUES (1, 1);
+         ALTER TABLE t DROP a; ALTER TABLE t ADD a int;
+         INSERT INTO t VALUES (2, 2);
+         COMMIT",
+    );
+    let id = table_id(&mut world.sql, "t");
+    let all = changes(&receiver, "t", 2);
+    let of = |value: i32| {
+        let change = all
+            .iter()
+            .find(|change| change["columns"][0]["value"] == value)
+            .unwrap();
+        ids(&change["columns"])
+    };
+    let unknown = ["a", "b"].map(|name| (name.to_owned(), String::new()));
+    assert_eq!(of(1), unknown);
+    assert_eq!(of(2), numbered(&id, &[("b", 2), ("a", 3)]));
+    drop(program);
+}
+
+/// The injector's role may read the schema log; that of the listener need not.
+#[test]
+fn the_schema_log_is_read_by_the_role_of_the_injector() {
+    let mut world = World::new(&[]);
+    world.sql.run("CREATE ROLE listener LOGIN REPLICATION");
+    let receiver = receiver();
+    let (store, listener) = (world.url(), world.cluster.url_as("listener", "postgres"));
+    let program = Program::start(
+        &listener,
+        SLOT,
+        &[(keys::INJECTOR_URL.name, &store), (keys::STORE_URL.name, &store)],
+    );
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "t"}));
+    world.sql.run("CREATE TABLE t AS SELECT 1 AS a");
+    let id = table_id(&mut world.sql, "t");
+    assert_eq!(
+        ids(&changes(&receiver, "t", 1)[0]["columns"]),
+        numbered(&id, &[("a", 1)])
+    );
+    drop(program);
+}
+
+#[test]
+fn partitions_follow_a_root_that_moves_to_another_schema() {
+    let (mut world, program, receiver) = injecting();
+    world.sql.run(
+        "CREATE SCHEMA archive;
+         CREATE TABLE p (a int) PARTITION BY RANGE (a);
+         CREATE TABLE leaf PARTITION OF p FOR VALUES FROM (0) TO (9);
+         INSERT INTO p VALUES (1)",
+    );
+    changes(&receiver, "leaf", 1);
+    for schema in ["archive", "public"] {
+        let url = receiver.url(&format!("/{schema}"));
+        program.subscribe(&json!({"url": url, "schema": schema, "table": "p"}));
+    }
+    world.sql.run("ALTER TABLE p SET SCHEMA archive");
+    world.sql.run("INSERT INTO archive.p VALUES (2)");
+    let of = |requests: &[Arc<Request>], path: &str| -> Vec<Value> {
+        let of_path = requests.iter().filter(|request| request.path == path);
+        of_path
+            .map(|request| request.json()["Data"]["columns"][0]["value"].clone())
+            .collect()
+    };
+    receiver.wait_for(|requests| of(requests, "/archive") == [2], DEADLINE);
+    world.sql.wait_until_delivered();
+    assert!(of(&receiver.requests(), "/public").is_empty());
+}
+
+#[test]
 fn names_may_be_anything() {
     let (mut world, program, receiver) = injecting();
     world.sql.run(

@@ -57,13 +57,17 @@ fn write(cluster: &Cluster, done: &AtomicUsize) {
     });
 }
 
-/// The changes of the users' tables in the order of their commits, by LSN, each with the newest entry of its schema.
+/// The changes of the users' tables in the order of their commits, by LSN, each with the newest entry of its schema. A row
+/// that was made with its table has that table's first entry, which comes after it.
 fn history(sql: &mut Sql) -> HashMap<String, Option<String>> {
     let records: Vec<String> = sql.values(
         "SELECT data FROM pg_logical_slot_get_changes('model', NULL, NULL, 'format-version', '2', 'include-lsn', 'on',
              'include-transaction', 'off')",
     );
     let mut newest: HashMap<String, String> = HashMap::new();
+    let mut tables: HashSet<String> = HashSet::new();
+    let mut made = 0;
+    let mut waiting: HashMap<String, Vec<String>> = HashMap::new();
     let mut expected = HashMap::new();
     for record in records {
         let record: Value = serde_json::from_str(&record).unwrap();
@@ -72,11 +76,30 @@ fn history(sql: &mut Sql) -> HashMap<String, Option<String>> {
         if schema == "pgstream" && record["table"] == "schema_log" && record["action"] == "I" {
             let column = |index: usize| text(&record["columns"][index]["value"]);
             newest.insert(column(2), column(0));
+        } else if schema == "pgstream" && record["table"] == "schema_log_tables" && record["action"] == "I" {
+            let column = |index: usize| text(&record["columns"][index]["value"]);
+            for lsn in waiting.remove(&column(1)).unwrap_or_default() {
+                expected.insert(lsn, Some(column(0)));
+            }
+            tables.insert(column(1));
+        } else if let Some(table) = made_with(&record).filter(|table| !tables.contains(table)) {
+            waiting.entry(table).or_default().push(text(&record["lsn"]));
+            made += 1;
         } else if schema.starts_with('s') {
             expected.insert(text(&record["lsn"]), newest.get(&schema).cloned());
         }
     }
+    assert!(waiting.is_empty(), "no entry of {waiting:?}");
+    assert!(made > 20, "only {made} rows were made with their table");
     expected
+}
+
+/// The id of the table that an inserted row says it is of.
+fn made_with(record: &Value) -> Option<String> {
+    let columns = record["columns"].as_array().filter(|_| record["action"] == "I")?;
+    let own = columns.iter().find(|column| column["type"] == "text")?;
+    let (table, _) = own["value"].as_str()?.rsplit_once('-')?;
+    Some(table.to_owned())
 }
 
 /// Compares the metadata of an event with what its row says.

@@ -52,6 +52,13 @@ BEGIN
 END
 $$;
 
+-- The id of a column of a table that is just being made with its rows.
+CREATE FUNCTION test.id_made(made text, number int) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN pgstream.table_id(made::regclass) || '-' || number;
+END
+$$;
+
 CREATE FUNCTION test.change_schema() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     chosen regclass := test.any_table();
@@ -62,7 +69,14 @@ DECLARE
 BEGIN
     CASE floor(random() * 10)::int
         WHEN 0, 1 THEN
-            EXECUTE format('CREATE TABLE %I.%I (k bigint, a text, truth jsonb, b text, l bigint)', some_schema, some_table);
+            IF random() < 0.5 THEN
+                EXECUTE format('CREATE TABLE %I.%I (k bigint, a text, truth jsonb, b text, l bigint)', some_schema, some_table);
+            ELSE
+                EXECUTE format('CREATE TABLE %1$I.%2$I AS
+                                SELECT nextval(''test.row_number'') AS k, test.id_made(''%1$I.%2$I'', 2) AS a, NULL::jsonb AS truth,
+                                       test.id_made(''%1$I.%2$I'', 4) AS b, nextval(''test.row_number'') AS l
+                                  FROM generate_series(1, 3)', some_schema, some_table);
+            END IF;
             IF random() < 0.7 THEN
                 EXECUTE format('ALTER TABLE %I.%I ADD PRIMARY KEY (%s)', some_schema, some_table,
                                CASE WHEN random() < 0.5 THEN 'k' ELSE 'l, a, k' END);

@@ -7,9 +7,9 @@ use slog::{Logger, info, warn};
 use tokio::time::{sleep, timeout};
 
 use crate::event::Description;
-use crate::schema_log::describe_from;
+use crate::schema_log::LookAhead;
 use crate::store::catalog::{self, PartitionRoot};
-use crate::store::{PgPool, StoreError, schema_log};
+use crate::store::{PgPool, StoreError};
 
 /// The first pause after a failed look-up; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -25,15 +25,21 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// What is asked about a table.
 #[derive(Debug)]
 pub(super) struct Question {
+    /// Its schema.
     pub(super) schema: String,
+    /// Its name.
     pub(super) table: String,
     /// The transaction being read, if the plugin told its number.
     pub(super) xid: Option<u32>,
-    /// Whether that transaction has changed tables before this row.
+    /// Whether what that transaction did has to be seen, since it has changed tables before this row.
     pub(super) after_ddl: bool,
-    /// Whether nothing is known that describes the table, so that the transaction may be the one that makes it, with the
-    /// entry of the schema log behind the rows: CREATE TABLE AS and SELECT INTO do that.
-    pub(super) is_unknown: bool,
+    /// Whether it was waited for in vain.
+    pub(super) is_unseen: bool,
+    /// The version of the entry of the schema log that was the last to be read of it.
+    pub(super) version: i64,
+    /// Given if nothing is known that describes the table, so that the transaction may be the one that makes it, with the
+    /// entry behind the rows: CREATE TABLE AS and SELECT INTO do that.
+    pub(super) look_ahead: Option<LookAhead>,
 }
 
 /// What the source says.
@@ -43,6 +49,14 @@ pub(super) struct Answer {
     pub(super) root: PartitionRoot,
     /// The table as the transaction being read describes it further on.
     pub(super) ahead: Option<Arc<Description>>,
+    /// Whether it cannot be seen yet what that transaction did, although that was waited for.
+    pub(super) is_unseen: bool,
+}
+
+impl Question {
+    fn name(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
+    }
 }
 
 impl Answer {
@@ -50,6 +64,7 @@ impl Answer {
     pub(super) const NOTHING: Self = Self {
         root: PartitionRoot::Itself,
         ahead: None,
+        is_unseen: false,
     };
 }
 
@@ -59,36 +74,35 @@ impl Answer {
 /// Asked again for as long as the source does not answer: guessing would lose the events of a subscription on the
 /// root.
 pub(super) async fn ask(source: PgPool, question: Question, log: Logger) -> Answer {
-    let Question {
-        schema,
-        table,
-        xid,
-        after_ddl,
-        is_unknown,
-    } = question;
-    if let Some(xid) = xid
-        && (after_ddl || is_unknown)
+    let mut is_unseen = question.is_unseen;
+    if let Some(xid) = question.xid
+        && (question.after_ddl || question.look_ahead.is_some())
+        && !is_unseen
         && timeout(SEEN_WITHIN, seen(&source, xid)).await.is_err()
     {
+        is_unseen = true;
         warn!(log, "what a transaction did cannot be seen yet, although it is committed, because commits wait for a stand-by; \
             if it made or attached a partition, events of that may not reach who is subscribed to its root, and those of a \
             table that it made with its rows may lack metadata";
-            "table" => format!("{schema}.{table}"));
+            "table" => question.name());
     }
     let mut pause = FIRST_PAUSE;
     loop {
-        let xid = xid.filter(|_| is_unknown);
-        match answer(&source, &schema, &table, xid).await {
-            Ok(answer) => {
+        match answer(&source, &question).await {
+            Ok((root, ahead)) => {
                 if pause > FIRST_PAUSE {
                     info!(log, "the source's catalogs can be read again");
                 }
-                return answer;
+                return Answer {
+                    root,
+                    ahead,
+                    is_unseen,
+                };
             }
             Err(error) => {
                 if pause == FIRST_PAUSE {
                     warn!(log, "cannot ask the source whether a table is a partition, trying again until it works; \
-                        reading is paused"; "table" => format!("{schema}.{table}"), "error" => #&error);
+                        reading is paused"; "table" => question.name(), "error" => #&error);
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -97,16 +111,17 @@ pub(super) async fn ask(source: PgPool, question: Question, log: Logger) -> Answ
     }
 }
 
-async fn answer(source: &PgPool, schema: &str, table: &str, xid: Option<u32>) -> Result<Answer, StoreError> {
+async fn answer(
+    source: &PgPool,
+    question: &Question,
+) -> Result<(PartitionRoot, Option<Arc<Description>>), StoreError> {
+    let Question { schema, table, .. } = question;
     let root = catalog::partition_root(source, schema, table).await?;
-    let written = match xid {
-        Some(xid) => schema_log::written_by(source, xid, schema, table).await?,
-        None => None,
+    let ahead = match (&question.look_ahead, question.xid) {
+        (Some(look_ahead), Some(xid)) => look_ahead.made_by(xid, question.version, (schema, table)).await?,
+        _ => None,
     };
-    let ahead = written
-        .and_then(|(entry, json)| describe_from(&entry, &json, table))
-        .map(Arc::new);
-    Ok(Answer { root, ahead })
+    Ok((root, ahead.map(Arc::new)))
 }
 
 /// Waits until other sessions see what the transaction did.

@@ -241,15 +241,16 @@ impl StreamIntake {
     /// A table that was not seen before, or whose schema has changed since.
     fn look_up(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Taken {
         let (schema, table) = (schema.unescape().into_owned(), table.unescape().into_owned());
+        let open = self.open.as_ref();
+        let injector = self.injector.as_ref();
         let question = Question {
-            is_unknown: self
-                .injector
-                .as_ref()
-                .is_some_and(|injector| !injector.describe(&schema, &table).is_described()),
+            look_ahead: injector.and_then(|injector| injector.look_ahead(&schema, &table)),
             schema,
             table,
-            xid: self.open.as_ref().and_then(|open| open.xid),
-            after_ddl: self.open.as_ref().is_some_and(|open| open.has_entry),
+            xid: open.and_then(|open| open.xid),
+            after_ddl: open.is_some_and(|open| open.version.is_some()),
+            is_unseen: open.is_some_and(|open| open.is_unseen),
+            version: open.and_then(|open| open.version).unwrap_or_default(),
         };
         let answer = catalog::ask(self.catalog.clone(), question, self.log.clone());
         Taken::Wait(Wait::Table(Box::pin(answer)))
@@ -258,8 +259,12 @@ impl StreamIntake {
     /// A row that says what an entry of the schema log touches, which comes after it.
     fn touched(&mut self, wal_start: Lsn, payload: &Bytes) -> Result<Taken, PipelineError> {
         let unparsable = self.unparsable(wal_start);
+        let record = self.parser.parse(payload).map_err(unparsable)?;
+        if let Some(open) = &mut self.open {
+            open.touched.extend(text(&record, "table_name"));
+        }
         if let Some(injector) = &mut self.injector {
-            injector.note(&self.parser.parse(payload).map_err(unparsable)?);
+            injector.note(&record);
         }
         Ok(Taken::Done)
     }
@@ -298,9 +303,9 @@ impl StreamIntake {
         };
         if is_entry {
             if let Some(changed) = text(&record, "schema_name") {
-                self.relations.doubt_schema(&changed);
+                self.relations.doubt(&changed, &std::mem::take(&mut open.touched));
             }
-            open.has_entry = true;
+            open.version = number(&record, "version").or(open.version).or(Some(0));
             if let Some(injector) = &mut self.injector {
                 let token = self.ledger.token(&mut open.settling);
                 injector.apply(&record, open.commit_lsn, token)?;
@@ -368,6 +373,9 @@ impl Intake for StreamIntake {
                 }
                 Wait::Table(answer) => {
                     let answer = answer.await;
+                    if let Some(open) = &mut self.open {
+                        open.is_unseen |= answer.is_unseen;
+                    }
                     let header = wal2json::header(&parked.record.payload);
                     if let Ok(Header {
                         schema: Some(schema),
@@ -436,4 +444,9 @@ fn out_of_place(wal_start: Lsn, problem: &'static str) -> PipelineError {
 /// The text of a column of an entry of the schema log.
 fn text(record: &Record<'_>, column: &str) -> Option<String> {
     serde_json::from_str(record.columns?.get(column)?.value).ok()
+}
+
+/// The number in one.
+fn number(record: &Record<'_>, column: &str) -> Option<i64> {
+    record.columns?.get(column)?.value.parse().ok()
 }

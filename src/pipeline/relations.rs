@@ -1,6 +1,6 @@
 //! What is known of the tables seen in the stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pgstream_proto::wal2json::JsonStr;
@@ -136,7 +136,7 @@ impl Relations {
         answer: Answer,
         injector: Option<&Injector>,
     ) -> Arc<Relation> {
-        let Answer { root, ahead } = answer;
+        let Answer { root, ahead, .. } = answer;
         if self.by_name.len() >= MAX_RELATIONS {
             self.by_name.clear();
         }
@@ -187,15 +187,23 @@ impl Relations {
         relation
     }
 
-    /// Has the tables of a schema looked up again, and their partitions in others: its shape has changed.
-    pub(super) fn doubt_schema(&mut self, schema: &str) {
-        let of_schema = self.by_name.values_mut().filter(|known| {
-            let TableName {
-                schema: own, root, ..
-            } = &*known.relation.name;
-            own == schema || root.as_ref().is_some_and(|(root, _)| root == schema)
-        });
-        of_schema.for_each(|known| known.stale = true);
+    /// Has tables looked up again that another root may have now, because an entry of a schema touches those of these
+    /// names: these; all partitions of roots in that schema, whose names may be new; and those of roots with such a name
+    /// wherever they are, since a root that moves is touched in the schema that it moves to. An entry that does not say
+    /// what it touches is about all tables of its schema.
+    pub(super) fn doubt(&mut self, schema: &str, touched: &HashSet<String>) {
+        let is_doubtful = |name: &TableName| {
+            let of_root = name
+                .root
+                .as_ref()
+                .is_some_and(|(root_schema, root)| root_schema == schema || touched.contains(root));
+            of_root || name.schema == schema && (touched.is_empty() || touched.contains(&name.table))
+        };
+        let doubtful = self
+            .by_name
+            .values_mut()
+            .filter(|known| is_doubtful(&known.relation.name));
+        doubtful.for_each(|known| known.stale = true);
     }
 }
 
@@ -213,7 +221,10 @@ mod tests {
     }
 
     fn answer(root: PartitionRoot) -> Answer {
-        Answer { root, ahead: None }
+        Answer {
+            root,
+            ..Answer::NOTHING
+        }
     }
 
     fn insert(
@@ -254,30 +265,54 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_is_doubted_as_a_whole_and_numbers_are_never_reused() {
+    fn numbers_are_never_reused() {
         let mut relations = Relations::default();
         let before = insert(&mut relations, "s", "t", None);
         let kept = insert(&mut relations, "other", "t", None);
-        insert(&mut relations, "other", "leaf", Some(("s", "t")));
-        relations.doubt_schema("s");
-        assert!(with_names("other", "leaf", |schema, table| relations
-            .get(schema, table, None)
-            .is_none()));
-        assert!(with_names("s", "t", |schema, table| relations
-            .get(schema, table, None)
-            .is_none()));
-        assert!(with_names("other", "t", |schema, table| relations
-            .get(schema, table, None)
-            .is_some()));
+        relations.doubt("s", &HashSet::new());
         let after = insert(&mut relations, "s", "t", None);
         assert!(before.number != after.number && kept.number != after.number);
+    }
+
+    #[test]
+    fn tables_are_doubted_that_may_have_another_root_now() {
+        let tables = [
+            ("s", "t", None),
+            ("s", "u", None),
+            ("s", "leaf", Some(("s", "root"))),
+            ("other", "t", None),
+            ("other", "leaf_of_s", Some(("s", "root"))),
+            ("other", "leaf_of_moved", Some(("old", "moved"))),
+        ];
+        for (touched, expected) in [
+            // An entry of an earlier release.
+            (&[][..], &["s.t", "s.u", "s.leaf", "other.leaf_of_s"][..]),
+            (&["t"], &["s.t", "s.leaf", "other.leaf_of_s"]),
+            // A root that has come from another schema, or a renamed one.
+            (&["moved"], &["s.leaf", "other.leaf_of_s", "other.leaf_of_moved"]),
+        ] {
+            let mut relations = Relations::default();
+            for (schema, table, root) in tables {
+                insert(&mut relations, schema, table, root);
+            }
+            relations.doubt("s", &touched.iter().map(|&name| name.to_owned()).collect());
+            let doubted = tables.iter().filter(|(schema, table, _)| {
+                with_names(schema, table, |schema, table| {
+                    relations.get(schema, table, None).is_none()
+                })
+            });
+            let doubted: Vec<String> = doubted
+                .map(|(schema, table, _)| format!("{schema}.{table}"))
+                .collect();
+            assert_eq!(doubted, expected, "{touched:?}");
+        }
     }
 
     #[test]
     fn a_partition_that_was_dropped_keeps_the_root_it_had() {
         let mut relations = Relations::default();
         let before = insert(&mut relations, "s", "leaf", Some(("s", "root")));
-        relations.doubt_schema("s");
+        relations.doubt("s", &HashSet::new());
         with_names("s", "leaf", |schema, table| {
             let after = relations.insert(schema, table, answer(PartitionRoot::Missing), None);
             assert_eq!((&after.name.root, after.key), (&before.name.root, before.key));

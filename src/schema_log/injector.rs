@@ -8,7 +8,7 @@ use pgstream_proto::Lsn;
 use pgstream_proto::wal2json::{Columns, Record};
 use slog::{Logger, error, info, warn};
 
-use super::known::KnownTables;
+use super::known::{KnownTables, describe_from};
 use super::model::{Entry, Touched, read_tables};
 use super::recorder::{self, Ended, Recorder, Recording};
 use crate::event::{Description, TableName};
@@ -19,6 +19,26 @@ use crate::store::{PgPool, StoreError};
 /// How many tables are remembered as reported.
 const MAX_REPORTED: usize = 20_000;
 
+/// The way to entries that the stream has not brought yet.
+#[derive(Debug, Clone)]
+pub struct LookAhead(PgPool);
+
+impl LookAhead {
+    /// The table as the first entry beyond version `after` describes it with which the transaction `xid` has made it.
+    ///
+    /// # Errors
+    /// [`StoreError::Table`]
+    pub async fn made_by(
+        &self,
+        xid: u32,
+        after: i64,
+        (schema, table): (&str, &str),
+    ) -> Result<Option<Description>, StoreError> {
+        let made = table::made_by(&self.0, xid, after, (schema, table)).await?;
+        Ok(made.and_then(|(entry, json)| describe_from(&entry, &json, table)))
+    }
+}
+
 /// Knows the tables as of the change that is being read. Its owner is the task that reads the stream.
 #[derive(Debug)]
 pub struct Injector {
@@ -26,6 +46,7 @@ pub struct Injector {
     /// What the entries touch that are still to come in the transaction that is being read, by their ids.
     touched: HashMap<String, Vec<Touched>>,
     recorder: Recorder,
+    pool: PgPool,
     /// The hashes of the tables that were reported as unknown.
     reported: HashSet<u64>,
     /// How many events went without some of their metadata.
@@ -70,6 +91,7 @@ impl Injector {
                 known,
                 touched: HashMap::new(),
                 recorder,
+                pool,
                 reported: HashSet::new(),
                 incomplete: 0,
                 unreadable: 0,
@@ -89,6 +111,13 @@ impl Injector {
     #[must_use]
     pub fn describe(&self, schema: &str, table: &str) -> Arc<Description> {
         Arc::new(self.known.describe(schema, table))
+    }
+
+    /// Where to look for the entry of a table that is made with its rows, if nothing is known of it.
+    #[must_use]
+    pub fn look_ahead(&self, schema: &str, table: &str) -> Option<LookAhead> {
+        let is_known = self.known.describe(schema, table).is_described();
+        (!is_known).then(|| LookAhead(self.pool.clone()))
     }
 
     /// A transaction begins.

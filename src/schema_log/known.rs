@@ -158,8 +158,7 @@ impl KnownTables {
 }
 
 /// The table of this name as one entry describes it, if that can be read and has it.
-#[must_use]
-pub fn describe_from(entry: &str, json: &str, table: &str) -> Option<Description> {
+pub(super) fn describe_from(entry: &str, json: &str, table: &str) -> Option<Description> {
     let tables = read_tables(json).ok()?;
     let table = tables.iter().find(|candidate| candidate.name == table)?;
     Some(Description::new(Some(entry), Some(&table.known())))

@@ -24,7 +24,7 @@
 //!
 //! The one change that comes before the entry that describes it is a row that CREATE TABLE AS or SELECT INTO writes. When a
 //! table is met that nothing describes, the database is asked what the transaction that is being read says of it further on:
-//! such a row is described by the first entry of its own transaction that names its table.
+//! such a row is described by the first entry to come of its own transaction that makes a table of its name.
 //!
 //! Deliberately absent: rows written while ALTER SCHEMA ... RENAME committed still carry the old name, and may
 //! go without ids. A gap in the
@@ -40,7 +40,7 @@ mod open;
 mod recorder;
 
 pub use error::InjectorError;
-pub use injector::Injector;
-pub use known::{KnownTables, describe_from};
+pub use injector::{Injector, LookAhead};
+pub use known::KnownTables;
 pub use open::open;
 pub use recorder::{Ended, Recording};

@@ -4,8 +4,9 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use super::StoreError;
 
-/// The 64-bit number of the transaction whose 32 bits are `$1`: the newest of these that there has been.
-pub(super) const FULL_XID: &str = "(SELECT next - ((next - $1) & 4294967295) \
+/// The 64-bit number of the transaction whose 32 bits are `$1`: of all that end so, the one nearest to the snapshot's. It
+/// may be beyond that while older ones are open.
+pub(super) const FULL_XID: &str = "(SELECT next + (($1 - next + 2147483648) & 4294967295) - 2147483648 \
                                    FROM txid_snapshot_xmax(txid_current_snapshot()) AS next)";
 
 /// What the catalogs say about a table's place among partitions.

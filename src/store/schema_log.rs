@@ -178,27 +178,29 @@ pub async fn acknowledge(
     .map_err(failed("acknowledge what was written to"))
 }
 
-/// The first entry that a transaction, by then visible, has written about the table of these names: its id and its JSON.
+/// The first entry beyond version `after` with which a transaction, by then visible, has made the table of these names: its
+/// id and its JSON.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn written_by(
+pub async fn made_by(
     pool: &PgPool,
     xid: u32,
-    schema: &str,
-    table: &str,
+    after: i64,
+    (schema, table): (&str, &str),
 ) -> Result<Option<(String, String)>, StoreError> {
     sqlx::query_as(AssertSqlSafe(format!(
         "SELECT l.id::text, l.schema::text
            FROM pgstream.schema_log_tables AS t
            JOIN pgstream.schema_log AS l ON l.id = t.schema_log_id
-          WHERE t.xid = {FULL_XID} AND t.schema_name = $2 AND t.table_name = $3 AND NOT t.dropped
+          WHERE t.xid = {FULL_XID} AND t.schema_name = $2 AND t.table_name = $3 AND t.created AND l.version > $4
           ORDER BY l.version
           LIMIT 1"
     )))
     .bind(i64::from(xid))
     .bind(schema)
     .bind(table)
+    .bind(after)
     .fetch_optional(pool)
     .await
     .map_err(StoreError::table("read", "pgstream.schema_log"))

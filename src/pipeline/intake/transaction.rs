@@ -1,5 +1,6 @@
 //! Where transactions begin and end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use pgstream_proto::Lsn;
@@ -21,8 +22,12 @@ pub(super) struct OpenTransaction {
     pub(super) is_lone: bool,
     /// Its number, if the plugin printed it.
     pub(super) xid: Option<u32>,
-    /// Whether an entry of the schema log that it wrote has been read.
-    pub(super) has_entry: bool,
+    /// The version of its newest entry of the schema log that was read, if it wrote any.
+    pub(super) version: Option<i64>,
+    /// The names of the tables that its next entry touches.
+    pub(super) touched: HashSet<String>,
+    /// Whether it was waited for in vain that others can see what it did.
+    pub(super) is_unseen: bool,
     /// The one set it is matched against. Absent until a fresh one was asked for and came.
     pub(super) set: Option<Arc<SubscriptionSet>>,
 }
@@ -59,7 +64,9 @@ impl StreamIntake {
             settling: Transaction::default(),
             is_lone,
             xid: None,
-            has_entry: false,
+            version: None,
+            touched: HashSet::new(),
+            is_unseen: false,
             set,
         });
         self.occurrences.reset();
