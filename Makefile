@@ -34,6 +34,11 @@ test: setup ## Run all tests, those against a real PostgreSQL included
 crash: setup ## Kill the program CRASH_KILLS times under load and account for every change
 	CRASH_KILLS=$(CRASH_KILLS) CRASH_SEED=$(CRASH_SEED) cargo test --locked --release --test integration -- --nocapture crash::
 
+.PHONY: regress
+regress: setup ## Run PostgreSQL's own regression suite without pgstream and streaming, and compare
+	@tests/regress/fetch.sh target/regress
+	cargo test --locked --release --test integration -- --ignored --nocapture regress::
+
 .PHONY: check
 check: ## Check formatting, lints and documentation
 	cargo fmt --all --check

@@ -278,6 +278,90 @@ async fn a_locked_catalog_is_waited_for_and_the_entry_is_not_lost() {
     assert_eq!(logged(&mut session, &mut 0).await, ["public: t(a)"]);
 }
 
+/// What a transaction with an old snapshot says of a table that others have altered since would be wrong: it says nothing,
+/// and that it has touched the table.
+#[tokio::test]
+async fn an_old_snapshot_describes_no_table_that_was_altered_since() {
+    for (level, others, own, shown) in [
+        // A column under its old name with a new number, and others.
+        (
+            "REPEATABLE READ",
+            "ALTER TABLE t DROP a; ALTER TABLE t ADD a int",
+            "ALTER TABLE t ADD c int",
+            "",
+        ),
+        (
+            "SERIALIZABLE",
+            "ALTER TABLE t ADD d int",
+            "COMMENT ON COLUMN t.a IS 'x'",
+            "",
+        ),
+        (
+            "REPEATABLE READ",
+            "ALTER TABLE t RENAME TO u",
+            "ALTER TABLE u RENAME a TO x",
+            "",
+        ),
+        (
+            "REPEATABLE READ",
+            "CREATE TABLE \"New T\" (a int)",
+            "ALTER TABLE \"New T\" RENAME a TO x",
+            "",
+        ),
+        // Nothing has happened to this one.
+        ("SERIALIZABLE", "SELECT 1", "ALTER TABLE t ADD c int", " t(a,b,c)"),
+        ("REPEATABLE READ", "SELECT 1", "CREATE TABLE u (a int)", " u(a)"),
+    ] {
+        let cluster = initialised(&[]).await;
+        let (mut session, mut other) = (session(&cluster).await, session(&cluster).await);
+        run(&mut other, "CREATE TABLE t (a int, b int)").await;
+        run(&mut session, &format!("BEGIN ISOLATION LEVEL {level}")).await;
+        run(&mut session, "SELECT 1").await;
+        run(&mut other, others).await;
+        let seen: i64 = value(&mut other, "SELECT max(version) FROM pgstream.schema_log").await;
+        run(&mut session, own).await;
+        run(&mut session, "COMMIT").await;
+        assert!(!cluster.log().contains("could not log"), "{}", cluster.log());
+        let touched: i64 = value(
+            &mut other,
+            &format!(
+                "SELECT count(*) FROM pgstream.schema_log AS l JOIN pgstream.schema_log_tables AS t ON t.schema_log_id = l.id
+                  WHERE l.version > {seen} AND t.schema_name = 'public' AND t.table_name IN ('t', 'u', 'New T')"
+            ),
+        )
+        .await;
+        assert_eq!(touched, 1, "{own}");
+        let entries = logged(&mut other, &mut { seen }).await;
+        let [entry] = &entries[..] else {
+            panic!("{own}: {entries:?}")
+        };
+        // In the full form untouched tables come beside it.
+        assert_eq!(entry.replace(" t(a,b)", ""), format!("public:{shown}"), "{own}");
+    }
+}
+
+/// Its lock is gone when its entry is written: whoever has altered the table meanwhile describes it.
+#[tokio::test]
+async fn an_index_that_is_built_concurrently_waits_for_no_one() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "CREATE TABLE t (a int, b int GENERATED ALWAYS AS (a + 1) STORED)",
+    )
+    .await;
+    let mut seen = value(&mut session, "SELECT max(version) FROM pgstream.schema_log").await;
+    run(&mut session, "CREATE UNIQUE INDEX CONCURRENTLY ON t (a)").await;
+    let unique: String = value(
+        &mut session,
+        "SELECT schema #>> '{tables,0,columns,0,unique}' FROM pgstream.schema_log ORDER BY version DESC LIMIT 1",
+    )
+    .await;
+    assert_eq!(unique, "true");
+    assert_eq!(logged(&mut session, &mut seen).await, ["public: t(a,b)"]);
+    assert!(!cluster.log().contains("could not log"), "{}", cluster.log());
+}
+
 #[tokio::test]
 async fn open_changes_of_other_tables_are_not_waited_for() {
     let cluster = initialised(&[]).await;

@@ -26,6 +26,7 @@ mod operator;
 mod outcomes;
 mod payloads;
 mod preconditions;
+mod regress;
 mod resume;
 mod retention;
 mod running;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use pgstream::demo::cluster::Cluster;
+use pgstream::demo::cluster::{Cluster, StopMode};
 use pgstream::schema_log::model::Entry;
-use pgstream::store::{self, PgPool, schema_log};
+use pgstream::store::{self, PgPool, catalog, schema_log};
 use pgstream_proto::Lsn;
 
-use crate::support::database::{SLOT, init_options, init_quietly, initialised, run, session, url, values};
+use crate::support::database::{
+    SLOT, cluster, init_options, init_quietly, initialised, run, session, url, value, values,
+};
 
 /// A database with five entries of tables that come, change and go, and their ids.
 async fn with_entries() -> (Cluster, PgPool, Vec<String>) {
@@ -185,4 +187,30 @@ async fn a_new_slot_begins_anew() {
     .await;
     init_quietly(&options).await.unwrap();
     assert_eq!(applied_ids(&pool, SLOT, 99).await, Vec::<String>::new());
+}
+
+/// The stream tells 32 bits of a transaction's number. What it asks about has been committed a moment ago, and older ones may
+/// be open beside it.
+#[tokio::test]
+async fn a_transaction_is_told_by_its_short_number_beyond_four_billion() {
+    let mut cluster = cluster(&[]);
+    cluster.stop(StopMode::Fast).unwrap();
+    let reset = cluster
+        .command("pg_resetwal")
+        .args(["--epoch=1", "--pgdata"])
+        .arg(cluster.data_directory())
+        .status();
+    assert!(reset.unwrap().success());
+    cluster.restart().unwrap();
+    let pool = store::connect(&url(&cluster, "postgres")).await.unwrap();
+    let (mut older, mut newer) = (session(&cluster).await, session(&cluster).await);
+    run(&mut older, "BEGIN; SELECT txid_current()").await;
+    run(&mut newer, "BEGIN").await;
+    let full: i64 = value(&mut newer, "SELECT txid_current()").await;
+    assert!(full > 1 << 32, "{full}");
+    let short = u32::try_from(full & i64::from(u32::MAX)).unwrap();
+    assert!(!catalog::is_visible(&pool, short).await.unwrap());
+    run(&mut newer, "COMMIT").await;
+    assert!(catalog::is_visible(&pool, short).await.unwrap());
+    run(&mut older, "ROLLBACK").await;
 }

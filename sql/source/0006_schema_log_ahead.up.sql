@@ -86,7 +86,13 @@ BEGIN
            AND columns IS NOT DISTINCT FROM (
                SELECT array_agg(a.attname::text ORDER BY a.attnum)
                  FROM pg_attribute AS a
-                WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped));
+                WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped))
+        -- One that was dropped and made anew has its name and another number.
+        OR EXISTS (
+        SELECT FROM pg_attribute AS a
+         CROSS JOIN LATERAL pg_identify_object_as_address('pg_class'::regclass, relation, a.attnum) AS i
+         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+           AND i.object_names[3] IS DISTINCT FROM a.attname::text);
 END
 $$;
 
@@ -105,7 +111,6 @@ DECLARE
     family oid[];
     level oid[];
     relation oid;
-    said record;
 BEGIN
     SELECT array_agg(c.objid) FILTER (WHERE c.classid = 'pg_class'::regclass AND (
                c.object_type = 'table column' OR c.object_type = 'table' AND c.command_tag <> 'COMMENT')),
@@ -158,22 +163,20 @@ BEGIN
                 family := family || level;
             END IF;
         END LOOP;
-        RETURN QUERY
-        SELECT c.oid, n.nspname, c.relname, true, c.oid = ANY (created) IS TRUE, false, pgstream.is_outdated(c.oid)
-          FROM pg_class AS c
-          JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.oid = ANY (family) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
-
-        -- What an old snapshot does not show at all.
-        IF current_setting('transaction_isolation') <> 'read committed' THEN
-            FOR said IN
-                SELECT f.oid, i.schema, i.name
-                  FROM unnest(family) AS f(oid)
-                 CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, f.oid, 0) AS i
-                 WHERE i.type = 'table' AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.oid)
-            LOOP
-                RETURN NEXT (said.oid, (parse_ident(said.schema))[1], (parse_ident(said.name))[1], true, false, false, true);
-            END LOOP;
+        IF current_setting('transaction_isolation') = 'read committed' THEN
+            RETURN QUERY
+            SELECT c.oid, n.nspname, c.relname, true, c.oid = ANY (created) IS TRUE, false, false
+              FROM pg_class AS c
+              JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE c.oid = ANY (family) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
+        ELSE
+            -- An old snapshot may show none of it, or two versions of one table.
+            RETURN QUERY
+            SELECT f.oid, (parse_ident(i.schema, false))[1]::name, (parse_ident(i.name, false))[1]::name, true,
+                   f.oid = ANY (created) IS TRUE, false, pgstream.is_outdated(f.oid)
+              FROM (SELECT DISTINCT unnest(family)) AS f(oid)
+             CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, f.oid, 0) AS i
+             WHERE i.type = 'table' AND i.schema !~ '^pg_';
         END IF;
     END IF;
 
@@ -229,10 +232,12 @@ BEGIN
     END IF;
     IF reduced IS NOT NULL THEN
         RETURN QUERY
-        SELECT c.oid, n.nspname, c.relname, true, false, false, pgstream.is_outdated(c.oid)
+        SELECT c.oid, min(n.nspname::text)::name, min(c.relname::text)::name, true, false, false,
+               count(*) > 1 OR pgstream.is_outdated(c.oid)
           FROM pg_class AS c
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.oid = ANY (reduced) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
+         WHERE c.oid = ANY (reduced) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+         GROUP BY c.oid;
     END IF;
 END
 $$;

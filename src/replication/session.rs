@@ -67,9 +67,20 @@ impl Session {
         loop {
             // Each time anew: it may have been changed while this connection stood by.
             let wal_sender_timeout = wal_sender_timeout(&mut connection).await?;
-            let start = confirmed_flush_lsn(&mut connection, &options.slot, &url.dbname).await?;
-            match start_replication(&mut connection, options, start).await {
-                Ok(()) => {
+            let slot = describe_slot(&mut connection, &options.slot, &url.dbname).await?;
+            let started = match slot.holder {
+                // It may confirm more until it ends, and then this would not be where the stream begins.
+                Some(holder) => Err(format!("it is active for PID {holder}")),
+                None => match start_replication(&mut connection, options, slot.confirmed).await {
+                    Ok(()) => Ok(slot.confirmed),
+                    Err(ReplicationError::Server { error, .. }) if error.code == SLOT_ACTIVE => {
+                        Err(error.to_string())
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            match started {
+                Ok(start) => {
                     info!(log, "streaming"; "slot" => &options.slot, "from" => %start,
                         "system_identifier" => identity.system_identifier, "timeline" => identity.timeline);
                     return Ok(Self {
@@ -79,13 +90,12 @@ impl Session {
                         wal_sender_timeout,
                     });
                 }
-                Err(ReplicationError::Server { error, .. }) if error.code == SLOT_ACTIVE => {
+                Err(answer) => {
                     if pause == FIRST_PAUSE {
                         warn!(log, "standing by: another process streams from the slot, waiting until it ends";
-                            "slot" => &options.slot, "answer" => %error);
+                            "slot" => &options.slot, "answer" => answer);
                     }
                 }
-                Err(error) => return Err(error),
             }
             stop.run_until_cancelled(sleep(pause))
                 .await
@@ -119,13 +129,20 @@ async fn wal_sender_timeout(connection: &mut Connection) -> Result<Duration, Rep
     Ok(Duration::from_millis(row.parse(0)?))
 }
 
-/// The position from which the slot goes on, once it is clear that it is one that can be streamed.
-async fn confirmed_flush_lsn(
+/// A slot that can be streamed.
+struct Slot {
+    /// The position from which it goes on.
+    confirmed: Lsn,
+    /// The process that streams from it.
+    holder: Option<String>,
+}
+
+async fn describe_slot(
     connection: &mut Connection,
     slot: &str,
     dbname: &str,
-) -> Result<Lsn, ReplicationError> {
-    let query = "SELECT plugin, database, coalesce(wal_status, ''), confirmed_flush_lsn \
+) -> Result<Slot, ReplicationError> {
+    let query = "SELECT plugin, database, coalesce(wal_status, ''), confirmed_flush_lsn, active_pid \
                  FROM pg_catalog.pg_replication_slots WHERE slot_name = :slot";
     let row = connection
         .query_row(query, &[(":slot", slot)], "to describe its replication slots")
@@ -148,7 +165,10 @@ async fn confirmed_flush_lsn(
             "it belongs to the database {database:?}, not to {dbname:?}"
         )),
         (_, _, Some("lost")) => wrong("PostgreSQL has removed WAL that it needs".to_owned()),
-        _ => row.parse(3),
+        _ => Ok(Slot {
+            confirmed: row.parse(3)?,
+            holder: row.text(4)?.map(str::to_owned),
+        }),
     }
 }
 

@@ -67,9 +67,14 @@ impl Sql {
 
     /// Waits until this query answers true.
     pub(crate) fn wait_for(&mut self, condition: &str) {
-        let deadline = Instant::now() + DEADLINE;
+        self.wait_for_within(DEADLINE, condition);
+    }
+
+    /// Waits for so long at most until this query answers true.
+    pub(crate) fn wait_for_within(&mut self, within: Duration, condition: &str) {
+        let deadline = Instant::now() + within;
         while !self.value::<bool>(condition) {
-            assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {condition}");
+            assert!(Instant::now() < deadline, "not within {within:?}: {condition}");
             thread::sleep(POLL);
         }
     }
