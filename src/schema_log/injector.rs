@@ -9,7 +9,7 @@ use pgstream_proto::wal2json::{Columns, Record};
 use slog::{Logger, error, info, warn};
 
 use super::known::{KnownTables, describe_from};
-use super::model::{Entry, Touched, read_tables};
+use super::model::{Entry, Touch, Touched, read_tables};
 use super::recorder::{self, Ended, Recorder, Recording};
 use crate::event::{Description, TableName};
 use crate::progress::SettleToken;
@@ -132,11 +132,10 @@ impl Injector {
         let (Some(entry), Some(table_id)) = (entry, text(columns, "table_id")) else {
             return;
         };
-        let dropped = columns
-            .get("dropped")
-            .is_some_and(|column| column.value == "true");
+        let is = |name| columns.get(name).is_some_and(|column| column.value == "true");
+        let touch = Touch::of(is("dropped"), is("moved"));
         let touched = self.touched.entry(entry).or_default();
-        touched.push(Touched { table_id, dropped });
+        touched.push(Touched { table_id, touch });
     }
 
     /// Whether an entry can be applied now.
