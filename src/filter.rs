@@ -52,9 +52,9 @@ pub enum PatternError {
     /// There are more than two names.
     #[error("{0:?} has more than two names: write schema.table, and a name with a dot in double quotes")]
     TooMany(String),
-    /// A quote is not closed, or stands within a name.
+    /// A quote is not closed, or it or a blank stands within a name.
     #[error(
-        "{0:?} has a double quote out of place: a quoted name begins and ends with one, and doubles those within it"
+        "{0:?} has a double quote or a blank out of place: separate names by commas; one with a blank or a quote of its own begins and ends with a double quote, and doubles those within"
     )]
     Quote(String),
 }
@@ -165,7 +165,7 @@ impl Name {
 fn escaped(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for character in name.chars() {
-        if matches!(character, ' ' | '\'' | ',' | '.' | '*' | '\\') {
+        if character.is_ascii_whitespace() || matches!(character, '\x0b' | '\'' | ',' | '.' | '*' | '\\') {
             text.push('\\');
         }
         text.push(character);
@@ -229,7 +229,8 @@ fn read_name(text: &str) -> Option<(Name, &str)> {
         let end = text.find(['.', ',']).unwrap_or(text.len());
         let name = text[..end].trim_end();
         let pieces = name.split('*').map(str::to_owned).collect();
-        return (!name.contains('"')).then_some((Name(pieces), &text[end..]));
+        let is_one = !name.contains(|character: char| character == '"' || character.is_whitespace());
+        return is_one.then_some((Name(pieces), &text[end..]));
     };
     let mut name = String::new();
     loop {
@@ -334,6 +335,9 @@ mod tests {
             (r#"x,"a"#, PatternError::Quote(r#""a"#.to_owned())),
             (r#"a"b"#, PatternError::Quote(r#"a"b"#.to_owned())),
             (r#""a"b"#, PatternError::Quote(r#""a"b"#.to_owned())),
+            // Separated by what separates tables elsewhere.
+            ("s.* t", PatternError::Quote("s.* t".to_owned())),
+            ("a\nb", PatternError::Quote("a\nb".to_owned())),
         ] {
             assert_eq!(text.parse::<Patterns>(), Err(expected), "{text}");
         }

@@ -163,6 +163,49 @@ fn a_message_outside_of_a_transaction_is_confirmed_when_it_is_delivered_and_not_
     drop(program);
 }
 
+/// Its LSN may be where the commit record begins of the transaction that comes next. It must not stand behind that: what an
+/// endpoint has had would hide what is still to come.
+#[test]
+fn a_message_outside_of_a_transaction_stands_before_the_commit_that_follows_it() {
+    let (mut world, program) = world();
+    let receiver = receiver();
+    world.sql.run("CREATE TABLE t (a int PRIMARY KEY)");
+    program.subscribe(&json!({"url": receiver.url("/"), "event_types": ["I", "M"]}));
+    let (status, answer) = program.post(
+        "/webhooks/endpoints/pause",
+        &json!({"url": receiver.url("/")}).to_string(),
+    );
+    assert_eq!(status, 200, "{answer}");
+    world
+        .sql
+        .run("BEGIN; INSERT INTO t VALUES (1); SELECT pg_logical_emit_message(false, 'p', 'x'); COMMIT");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 2 FROM pgstream.webhook_backlog");
+    let order: Vec<String> = world
+        .sql
+        .values("SELECT action FROM pgstream.webhook_backlog ORDER BY commit_lsn, lsn");
+    assert_eq!(order, ["M", "I"]);
+    world.sql.wait_until_settled();
+    drop(program);
+}
+
+#[test]
+fn what_nobody_asked_for_is_not_read() {
+    let mut world = World::new(&[]);
+    let program = world.start(&[("PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE", "true")]);
+    let receiver = receiver();
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "asked for", "event_types": ["M"]}));
+    world.sql.run(
+        "SELECT pg_logical_emit_message(true, 'binary', '\\xff'::bytea);
+         SELECT pg_logical_emit_message(false, 'pgstream.heartbeat', '\\xff'::bytea);
+         SELECT pg_logical_emit_message(true, 'asked for', 'x')",
+    );
+    receiver.wait_for(|requests| requests.len() == 1, DEADLINE);
+    world.sql.wait_until_settled();
+    assert!(program.terminate().0.success());
+}
+
 #[test]
 fn what_cannot_be_text_is_kept_as_a_dead_letter() {
     let (mut world, program) = world();

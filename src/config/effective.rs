@@ -3,7 +3,7 @@
 use super::error::{ConfigError, Origin};
 use super::keys::{self, KEYS, Key, Kind, State};
 use super::sources::{Layers, Sources};
-use super::{Config, PgUrl};
+use super::{BackoffConfig, Config, PgUrl};
 
 /// A key and what holds for it.
 #[derive(Debug)]
@@ -58,11 +58,30 @@ fn shown(key: &Key, value: &str) -> String {
 
 /// What holds for a key that nothing sets.
 fn unset(config: &Config, key: &Key) -> Option<String> {
+    if is_without_effect(config, key) {
+        return None;
+    }
     match key.state {
         State::Default(text) => Some(text.to_owned()),
         _ if key.name == keys::SLOT_NAME.name => Some(config.slot.clone()),
         _ if key.name == keys::STORE_URL.name => Some(config.store.to_string()),
         State::Required | State::Derived(_) | State::NotYet(_) => None,
+    }
+}
+
+/// Whether the key's default does not hold, because retries are of the other kind, or there are none.
+fn is_without_effect(config: &Config, key: &Key) -> bool {
+    let is_one_of = |keys: &[Key]| keys.iter().any(|other| other.name == key.name);
+    let exponential = is_one_of(&[
+        keys::EXP_BACKOFF_INITIAL_INTERVAL,
+        keys::EXP_BACKOFF_MAX_INTERVAL,
+        keys::EXP_BACKOFF_MAX_RETRIES,
+    ]);
+    let constant = is_one_of(&[keys::BACKOFF_INTERVAL, keys::BACKOFF_MAX_RETRIES]);
+    match config.notifier.backoff {
+        _ if config.notifier.disable_retries => exponential || constant,
+        BackoffConfig::Exponential { .. } => constant,
+        BackoffConfig::Constant { .. } => exponential,
     }
 }
 
@@ -110,6 +129,8 @@ mod tests {
             (None, Origin::Unset(keys::INJECTOR_URL.name))
         );
         assert_eq!(of(&keys::CLIENT_TIMEOUT).0.as_deref(), Some("10s"));
+        assert_eq!(of(&keys::EXP_BACKOFF_MAX_RETRIES).0.as_deref(), Some("20"));
+        assert_eq!(of(&keys::BACKOFF_MAX_RETRIES).0, None);
         let all = format!("{settings:?}");
         assert!(
             !all.contains("hunter2") && all.matches(":***@h").count() == 2,

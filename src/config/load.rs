@@ -90,10 +90,10 @@ struct Reader {
 
 impl Reader {
     fn source(&mut self) -> Option<PgUrl> {
-        if self.layers.get(&keys::LISTENER_URL).is_none() {
+        if self.layers.get(&keys::LISTENER_URL).is_none() && !self.layers.is_partly_read {
             self.problem(
                 Origin::Unset(keys::LISTENER_URL.name),
-                "is not set: pass --pgurl, or set it in the environment or in the file of -c/--config, for example to postgres://user:password@localhost:5432/dbname",
+                "is not set: pass --pgurl, or set it in the environment or in the file of -c/--config (in YAML: source.postgres.url), for example to postgres://user:password@localhost:5432/dbname",
             );
         }
         self.url(&keys::LISTENER_URL)

@@ -58,6 +58,8 @@ pub(super) struct Layers {
     pub(super) problems: Vec<Problem>,
     /// What is probably a mistake and does no harm.
     pub(super) warnings: Vec<String>,
+    /// Whether there is a file, and something in it that was not understood.
+    pub(super) is_partly_read: bool,
 }
 
 impl Layers {
@@ -100,6 +102,8 @@ impl Layers {
         if let Err(text) = read {
             self.problems.push(Problem::of_file(text));
         }
+        // What was not understood may have been what is missing.
+        self.is_partly_read = !self.problems.is_empty();
     }
 
     fn take_env_file(&mut self, path: &Path, entries: Vec<Entry>) {

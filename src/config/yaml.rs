@@ -43,7 +43,12 @@ pub(super) fn parse(text: &str) -> Document {
         document: Document::default(),
     };
     if let Err(error) = walk.stream() {
-        let text = format!("is not YAML: {}", error.info());
+        let hint = if error.info().contains("anchor") {
+            "; a text that begins with `*` or `&` belongs in quotes"
+        } else {
+            ""
+        };
+        let text = format!("is not YAML: {}{hint}", error.info());
         walk.fault(position(error.marker()), "", text);
     }
     walk.document
@@ -106,8 +111,14 @@ impl<'a> Walk<'a> {
             Event::Scalar(text, style, _, _) if is_null(&text, style) => Ok(()),
             event => {
                 let names: Vec<&str> = names_below(path).collect();
+                let subject = match path {
+                    "" => {
+                        "has no sections, as a file of YAML does (one of KEY=VALUE lines has another name): what it holds "
+                    }
+                    _ => "",
+                };
                 let text = format!(
-                    "is a section: write what is in it below, indented, as `name: value`; known here: {}",
+                    "{subject}is a section: write what is in it below, indented, as `name: value`; known here: {}",
                     names.join(", ")
                 );
                 self.fault(at, path, text);
@@ -132,6 +143,14 @@ impl<'a> Walk<'a> {
                     continue;
                 }
             };
+            if !is_name(&name) {
+                // It is not shown: it may be a setting with its value.
+                let text =
+                    "has something here that is no name: write `name: value`, with a blank behind the colon";
+                self.fault(at, parent, text);
+                self.skip_next()?;
+                continue;
+            }
             let path = join(parent, &name);
             let meaning = Meaning::of(&path);
             if matches!(meaning, Meaning::Unknown) {
@@ -158,7 +177,7 @@ impl<'a> Walk<'a> {
                 if is_null(&text, style) {
                     return Ok(());
                 }
-                text.into_owned()
+                without_line_end(&text, style).to_owned()
             }
             (Event::SequenceStart(_, tag), Kind::List(separator)) => {
                 self.refuse_tag(at, key.path, tag.as_deref());
@@ -261,6 +280,20 @@ fn is_null(text: &str, style: ScalarStyle) -> bool {
     style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
+/// Whether this may be the name of a setting, known or not.
+fn is_name(text: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=64).contains(&text.len()) && text.chars().all(is_of_name)
+}
+
+/// A block of lines ends with the last line's end, which belongs to no value.
+fn without_line_end(text: &str, style: ScalarStyle) -> &str {
+    match style {
+        ScalarStyle::Literal | ScalarStyle::Folded => text.trim_end_matches('\n'),
+        ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => text,
+    }
+}
+
 fn join(parent: &str, name: &str) -> String {
     match parent {
         "" => name.to_owned(),
@@ -285,9 +318,8 @@ fn names_below(section: &str) -> impl Iterator<Item = &'static str> {
 }
 
 fn unknown(parent: &str, name: &str) -> String {
-    let meant = elsewhere(name)
-        .map(str::to_owned)
-        .or_else(|| nearest(name, names_below(parent)).map(|near| join(parent, near)));
+    let near = nearest(name, names_below(parent)).map(|near| join(parent, near));
+    let meant = elsewhere(parent, name).map(str::to_owned).or(near);
     match meant {
         Some(path) => format!("is not a known key: did you mean {path}?"),
         None => {
@@ -297,12 +329,12 @@ fn unknown(parent: &str, name: &str) -> String {
     }
 }
 
-/// The one setting of this name in another section.
-fn elsewhere(name: &str) -> Option<&'static str> {
-    let mut paths = KEYS
-        .iter()
-        .map(|key| key.path)
-        .filter(|path| path.rsplit('.').next() == Some(name));
+/// The one setting of this name further down in the same section.
+fn elsewhere(section: &str, name: &str) -> Option<&'static str> {
+    let mut paths = KEYS.iter().map(|key| key.path).filter(|path| {
+        let below = path.strip_prefix(section).filter(|rest| rest.starts_with('.'));
+        below.is_some() && path.rsplit('.').next() == Some(name)
+    });
     paths.next().filter(|_| paths.next().is_none())
 }
 
@@ -360,6 +392,21 @@ mod tests {
                 values(text),
                 [("modifiers.filter.include_tables", "a,b.*".to_owned())],
                 "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_block_of_lines_is_no_part_of_the_value() {
+        for style in ['|', '>'] {
+            let text =
+                format!("source:\n  postgres:\n    url: {style}\n      postgres://h/d\n\n    mode: x\n");
+            assert_eq!(
+                values(&text),
+                [
+                    ("source.postgres.url", "postgres://h/d".to_owned()),
+                    ("source.postgres.mode", "x".to_owned())
+                ]
             );
         }
     }
@@ -431,6 +478,18 @@ mod tests {
                 "1:12: source: has something here that is no name: write `name: value`",
             ),
             (
+                "source: {postgres: {url:postgres://u:hunter2@h/d, mode: x}}",
+                "1:21: source.postgres: has something here that is no name: write `name: value`, with a blank behind the colon",
+            ),
+            (
+                "modifiers:\n  injector:\n    enabled: true\n",
+                "3:5: modifiers.injector.enabled: is not a known key: known here: schemalog_url, schemalog_retention",
+            ),
+            (
+                "PGSTREAM_POSTGRES_LISTENER_URL=postgres://u:hunter2@h/d\n",
+                "1:1: : has no sections, as a file of YAML does (one of KEY=VALUE lines has another name): what it holds is a section: write what is in it below, indented, as `name: value`; known here: source, target, modifiers, instrumentation",
+            ),
+            (
                 "source:\n---\nsource:\n",
                 "3:1: : a second document begins here: a configuration is one document",
             ),
@@ -449,6 +508,10 @@ mod tests {
         ] {
             let faults = faults(text);
             let last = faults.last().unwrap();
+            assert!(
+                !text.contains('*') || last.contains("belongs in quotes"),
+                "{last}"
+            );
             assert!(
                 last.starts_with(place) && last.contains("is not YAML"),
                 "{text:?}: {faults:?}"

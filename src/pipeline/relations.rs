@@ -15,6 +15,11 @@ use crate::store::catalog::PartitionRoot;
 /// How many tables are remembered. Beyond that all are forgotten and looked up anew at their next sight.
 const MAX_RELATIONS: usize = 20_000;
 
+/// How many prefixes of messages are remembered, and how long they may be: anyone may make them up.
+const MAX_PREFIXES: usize = 1_000;
+/// See [`MAX_PREFIXES`].
+const MAX_PREFIX_LEN: usize = 256;
+
 /// A table, as far as the pipeline is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Relation {
@@ -82,6 +87,8 @@ pub(super) struct Relations {
     name: String,
     made: u64,
     filter: TableFilter,
+    /// Those of messages, by their prefixes.
+    prefixes: HashMap<String, Arc<Relation>>,
 }
 
 impl Relations {
@@ -124,6 +131,38 @@ impl Relations {
         Some(&known.relation)
     }
 
+    /// What stands for the messages of a prefix where a change has its table. Nothing has to be looked up for it, so that
+    /// forgetting it costs little.
+    pub(super) fn of_prefix(&mut self, prefix: JsonStr<'_>) -> Arc<Relation> {
+        if let Some(known) = self.prefixes.get(prefix.raw()) {
+            return Arc::clone(known);
+        }
+        self.made += 1;
+        let text = prefix.unescape().into_owned();
+        let hash = table_hash("", &text);
+        let relation = Arc::new(Relation {
+            number: self.made,
+            name: Arc::new(TableName {
+                schema: String::new(),
+                table: text,
+                root: None,
+            }),
+            hash,
+            key: TableKey(hash),
+            kind: Kind::Prefix,
+            description: None,
+            described_at: 0,
+        });
+        if prefix.raw().len() <= MAX_PREFIX_LEN {
+            if self.prefixes.len() >= MAX_PREFIXES {
+                self.prefixes.clear();
+            }
+            self.prefixes
+                .insert(prefix.raw().to_owned(), Arc::clone(&relation));
+        }
+        relation
+    }
+
     /// Remembers a table, as the source and the injector describe it.
     ///
     /// One that the catalogs do not know any more keeps the root it had when it was last seen: its last changes may be
@@ -159,7 +198,6 @@ impl Relations {
             (OWN_SCHEMA, SCHEMA_LOG) => Kind::SchemaLog,
             (OWN_SCHEMA, SCHEMA_LOG_TABLES) => Kind::SchemaLogTables,
             (OWN_SCHEMA, _) => Kind::Own,
-            ("", _) => Kind::Prefix,
             (schema, table) if !self.filter.takes(schema, table) => Kind::LeftOut,
             _ => Kind::User,
         };
@@ -209,7 +247,7 @@ impl Relations {
 
 #[cfg(test)]
 mod tests {
-    use pgstream_proto::wal2json::header;
+    use pgstream_proto::wal2json::{self, header};
 
     use super::*;
 
@@ -336,6 +374,34 @@ mod tests {
         assert_eq!(kind("pgstream", "schema_log_tables"), Kind::SchemaLogTables);
         assert_eq!(kind("pgstream", "webhook_subscriptions"), Kind::Own);
         assert_eq!(kind("public", "schema_log"), Kind::User);
-        assert_eq!(kind("", "orders"), Kind::Prefix);
+    }
+
+    #[test]
+    fn prefixes_are_remembered_within_bounds_and_forgetting_them_forgets_no_table() {
+        let mut relations = Relations::default();
+        let table = insert(&mut relations, "s", "t", None);
+        let mut prefix = |text: &str| {
+            let json = format!(r#"{{"action":"M","prefix":"{text}"}}"#);
+            let prefix = wal2json::message_prefix(json.as_bytes()).unwrap().unwrap();
+            relations.of_prefix(prefix)
+        };
+        let orders = prefix("orders");
+        assert_eq!(
+            (orders.kind, prefix("orders").number),
+            (Kind::Prefix, orders.number)
+        );
+        let long = "x".repeat(MAX_PREFIX_LEN + 1);
+        let first = prefix(&long);
+        let second = prefix(&long);
+        assert!(first.number != second.number && first.key == second.key);
+        for number in 0..=MAX_PREFIXES {
+            prefix(&number.to_string());
+        }
+        assert_eq!(prefix("orders").key, orders.key);
+        assert!(relations.prefixes.len() <= MAX_PREFIXES);
+        let kept = with_names("s", "t", |schema, table| {
+            relations.get(schema, table, None).map(|known| known.number)
+        });
+        assert_eq!(kept, Some(table.number));
     }
 }

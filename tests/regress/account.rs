@@ -116,12 +116,18 @@ impl Account {
         counted.times += 1;
     }
 
-    /// Reads wal2json's records, a line each.
+    /// Reads wal2json's records, a line each as COPY writes it: with backslashes doubled, and nothing else, for JSON has no
+    /// control characters.
     pub(super) fn of_plugin(output: impl Read) -> Self {
         let mut account = Self::default();
         let mut reader = BufReader::with_capacity(1 << 20, output);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).expect("the pipe is readable") > 0 {
+            let mut is_second = false;
+            line.retain(|byte| {
+                is_second = *byte == b'\\' && !is_second;
+                !is_second
+            });
             let Ok(text) = std::str::from_utf8(&line) else {
                 let hex = line.trim_ascii_end().iter().map(|byte| format!("{byte:02x}"));
                 account.unreadable.insert(hex.collect());

@@ -38,8 +38,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("shared_buffers", "256MB"),
     ("max_wal_size", "8GB"),
     ("autovacuum", "off"),
-    ("deadlock_timeout", "25ms"),
-    ("log_lock_waits", "on"),
 ];
 
 /// Tests that come out differently where pgstream is initialised, and why that has to be so.
@@ -70,29 +68,44 @@ fn the_regression_suite_of_postgres_comes_out_the_same() {
     assert!(folder.join("version").exists(), "run `make regress`");
     let without = run_without(&folder);
     println!(
-        "without pgstream: {} tests, failed {:?}, {:.0} s",
+        "without pgstream: {} tests, failed {:?}",
         without.outcomes.len(),
         without.failed().collect::<Vec<_>>(),
-        without.took.as_secs_f64()
     );
-    let mut wrong = Vec::new();
+    // A set-up that is broken would make all runs fail alike.
+    let broken = without
+        .failed()
+        .map(|test| format!("without pgstream: {test} failed"));
+    let mut wrong: Vec<String> = broken.collect();
+    let mut timed = Vec::new();
     for (name, mode, most) in [
         ("full", SchemaLogMode::Full, 4.0),
         ("changed", SchemaLogMode::Changed, 1.5),
     ] {
         let at_rest = run_at_rest(&folder, &format!("{name}-at-rest"), mode);
         let (streaming, findings) = run_streaming(&folder, name, mode);
-        let ratio = |run: &Run| run.took.as_secs_f64() / without.took.as_secs_f64();
-        println!(
-            "{name}: {:.2} of the time without (target {most}), {:.2} while it streams to webhooks",
-            ratio(&at_rest),
-            ratio(&streaming),
-        );
         let findings = findings
             .into_iter()
             .chain(differences(&without, &at_rest))
             .chain(differences(&without, &streaming));
         wrong.extend(findings.map(|finding| format!("{name}: {finding}")));
+        timed.push((name, most, at_rest.took, streaming.took));
+    }
+    // Before and after, since a machine has good and bad minutes.
+    let again = run_without(&folder);
+    let took = (without.took + again.took) / 2;
+    println!(
+        "without pgstream: {:.1} and {:.1} s",
+        without.took.as_secs_f64(),
+        again.took.as_secs_f64()
+    );
+    for (name, most, at_rest, streaming) in timed {
+        let ratio = |run: Duration| run.as_secs_f64() / took.as_secs_f64();
+        println!(
+            "{name}: {:.2} of that (target {most}), {:.2} while the same machine streams and receives",
+            ratio(at_rest),
+            ratio(streaming),
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -105,7 +118,11 @@ fn differences(without: &Run, with: &Run) -> Vec<String> {
         let reason = DIFFERING.iter().find(|(name, _)| name == test);
         match (differs, reason) {
             (true, None) => findings.push(format!("{test} came out differently:\n{}", outcome.shown())),
-            (true, Some((_, reason))) => println!("  {test} differs: {reason}"),
+            (true, Some((_, reason))) if outcome.adds_no_trouble() => println!("  {test} differs: {reason}"),
+            (true, Some(_)) => findings.push(format!(
+                "{test} differs in more than it may:\n{}",
+                outcome.shown()
+            )),
             (false, Some(_)) => println!("  {test} is listed as differing, and does not"),
             (false, None) => {}
         }
@@ -150,7 +167,6 @@ fn run_streaming(folder: &Path, name: &str, mode: SchemaLogMode) -> (Run, Vec<St
     let run = schedule::run(&cluster, folder, name);
 
     let end = sql.wal_end();
-    let _: String = ours.value("SELECT pg_logical_emit_message(false, 'regress', 'behind the end')::text");
     sql.wait_for_within(DEADLINE, &confirmed_reaches(&end));
     ours.wait_for_within(DEADLINE, "SELECT count(*) = 0 FROM pgstream.webhook_backlog");
     let mut findings = Vec::new();
@@ -161,9 +177,14 @@ fn run_streaming(folder: &Path, name: &str, mode: SchemaLogMode) -> (Run, Vec<St
         .values("SELECT encode(payload, 'hex') FROM pgstream.webhook_dead_letters WHERE endpoint IS NULL");
     let (status, log) = program.terminate();
     findings.extend((!status.success()).then(|| format!("pgstream ended with {status}")));
-    let loud = log
-        .iter()
-        .filter(|line| line["level"] == "ERRO" || line["level"] == "CRIT");
+    // Records that cannot be read are among what the suite writes.
+    let loud = log.iter().filter(|line| {
+        (line["level"] == "error" || line["level"] == "critical")
+            && !line["msg"]
+                .as_str()
+                .unwrap_or_default()
+                .contains("cannot be read")
+    });
     findings.extend(loud.map(|line| format!("in the log: {line}")));
 
     let truth = changes_of_the_judge(&cluster, &end);
@@ -224,33 +245,22 @@ fn start_program(cluster: &Cluster) -> Program {
     program
 }
 
-/// What wal2json reports to a client that asks as pgstream does.
+/// What wal2json reports to a session that asks as pgstream does, and that knows types by the same names.
 fn changes_of_the_judge(cluster: &Cluster, end: &str) -> Account {
+    let query = format!(
+        "COPY (SELECT data FROM pg_logical_slot_get_changes('{JUDGE}', '{end}', NULL, 'format-version', '2',
+             'include-lsn', 'on', 'include-timestamp', 'on', 'include-transaction', 'on', 'include-xids', 'on',
+             'include-pk', 'on')) TO STDOUT"
+    );
     let mut child = cluster
-        .command("pg_recvlogical")
-        .args(["--dbname", &cluster.url(DATABASE), "--slot", JUDGE, "--start"])
-        .args(["--no-loop", "--endpos", end, "--file", "-"])
-        .args([
-            "-o",
-            "format-version=2",
-            "-o",
-            "include-lsn=on",
-            "-o",
-            "include-timestamp=on",
-        ])
-        .args([
-            "-o",
-            "include-transaction=on",
-            "-o",
-            "include-xids=on",
-            "-o",
-            "include-pk=on",
-        ])
+        .psql(DATABASE, &query)
+        .env("PGCLIENTENCODING", "UTF8")
+        .env("PGOPTIONS", "-c client_min_messages=error")
         .stdout(Stdio::piped())
         .spawn()
-        .expect("pg_recvlogical starts");
+        .expect("psql starts");
     let account = Account::of_plugin(child.stdout.take().expect("it is piped"));
-    let status = child.wait().expect("pg_recvlogical can be waited for");
-    assert!(status.success(), "pg_recvlogical: {status}");
+    let status = child.wait().expect("psql can be waited for");
+    assert!(status.success(), "psql: {status}");
     account
 }

@@ -19,6 +19,15 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether nothing is there that is an error or a warning and was not to be expected.
+    pub(super) fn adds_no_trouble(&self) -> bool {
+        let Self::Failed(differences) = self else {
+            return true;
+        };
+        let mut added = differences.lines().filter_map(|line| line.strip_prefix('+'));
+        !added.any(|line| line.starts_with("ERROR") || line.starts_with("WARNING"))
+    }
+
     /// For people: the beginning of what differs.
     pub(super) fn shown(&self) -> String {
         match self {

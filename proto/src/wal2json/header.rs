@@ -63,6 +63,26 @@ pub fn header(record: &[u8]) -> Result<Header<'_>, ParseError> {
     fields.finish(cursor.position())
 }
 
+/// The prefix of a logical message, read no further than it stands: who does not want the message need not read its
+/// content, which may be anything.
+///
+/// # Errors
+///
+/// When what was read is no valid JSON.
+pub fn message_prefix(record: &[u8]) -> Result<Option<JsonStr<'_>>, ParseError> {
+    let mut cursor = Cursor::new(record)?;
+    let mut seen = SeenKeys::default();
+    let mut members = cursor.enter_record()?;
+    while let Some(key) = cursor.next_member(&mut members)? {
+        if seen.note(&cursor, key)? == Some(Key::Prefix) {
+            return cursor.optional_string("a message's prefix or null");
+        }
+        cursor.value()?;
+    }
+    cursor.finish()?;
+    Ok(None)
+}
+
 /// A header of which not all keys have been read yet.
 #[derive(Default)]
 pub(super) struct HeaderFields<'a> {

@@ -43,7 +43,7 @@ mod value;
 pub use action::Action;
 pub use columns::{Column, Columns, KeyColumn, KeyColumns};
 pub use error::{ParseError, Problem};
-pub use header::{Header, header};
+pub use header::{Header, header, message_prefix};
 pub use json_str::JsonStr;
 pub use limits::{MAX_COLUMNS, MAX_DEPTH};
 pub use record::{Parser, Record};

@@ -1,14 +1,11 @@
 //! Logical messages.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use pgstream_proto::Lsn;
-use pgstream_proto::wal2json::{Header, JsonStr};
+use pgstream_proto::wal2json::{Header, message_prefix};
 
 use super::StreamIntake;
 use crate::pipeline::PipelineError;
-use crate::pipeline::catalog::Answer;
 use crate::pipeline::parked::{Taken, Wait};
 use crate::subscription::model::EventType;
 
@@ -28,7 +25,9 @@ impl StreamIntake {
             field: "lsn",
         })?;
         if self.open.is_none() {
-            self.open(lsn, Some(lsn), true);
+            // Its LSN is the end of its record, and so may be where a commit record begins whose transaction comes next.
+            // What happened within its record is before that, and behind all that was committed before.
+            self.open(Lsn::new(lsn.as_u64().saturating_sub(1)), Some(lsn), true);
         }
         let taken = self.deliver_message(wal_start, payload, lsn)?;
         if matches!(taken, Taken::Done) {
@@ -39,21 +38,15 @@ impl StreamIntake {
 
     /// Messages are routed and ordered by their prefix, which stands where a change has its table.
     fn deliver_message(&mut self, wal_start: Lsn, payload: &Bytes, lsn: Lsn) -> Result<Taken, PipelineError> {
-        let unparsable = self.unparsable(wal_start);
-        let record = self.parser.parse(payload).map_err(unparsable)?;
-        let prefix = record.prefix.ok_or(PipelineError::Incomplete {
+        let prefix = message_prefix(payload).map_err(self.unparsable(wal_start))?;
+        let prefix = prefix.ok_or(PipelineError::Incomplete {
             wal_start,
             field: "prefix",
         })?;
         if prefix.is(HEARTBEAT_PREFIX) {
             return Ok(Taken::Done);
         }
-        let relation = match self.relations.get(JsonStr::EMPTY, prefix, None) {
-            Some(known) => Arc::clone(known),
-            None => self
-                .relations
-                .insert(JsonStr::EMPTY, prefix, Answer::NOTHING, None),
-        };
+        let relation = self.relations.of_prefix(prefix);
         let set = self.open.as_ref().and_then(|open| open.set.as_ref());
         let Some(set) = set else {
             let fresh = self.subscriptions.request_fresh();

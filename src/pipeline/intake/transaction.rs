@@ -76,8 +76,8 @@ impl StreamIntake {
     /// A message outside of a transaction is dealt with.
     pub(super) fn close_lone(&mut self) {
         if let Some(open) = self.open.take_if(|open| open.is_lone) {
-            // Its LSN is the end of its own record.
-            self.ledger.commit(open.settling, open.commit_lsn);
+            self.ledger
+                .commit(open.settling, open.end.unwrap_or(open.commit_lsn));
         }
     }
 
