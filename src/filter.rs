@@ -6,9 +6,10 @@
 //! # The rule
 //!
 //! A change is taken if its table matches a pattern that is included, or none is given, and none that is excluded. A
-//! partition is known by its own name. What describes tables, `pgstream.schema_log` and `pgstream.schema_log_tables`, is
-//! always taken. The plugin is told as much of that as it can express, so that the rest is not even sent: never more, so
-//! that what is asked here again stays true.
+//! partition matches by its own name and by that of its root. What describes tables, `pgstream.schema_log` and
+//! `pgstream.schema_log_tables`, is always taken. The plugin is told as much of that as it can express, so that the rest is
+//! not even sent: never more, so that what is asked here again stays true. It knows no partitions, so that it is told what
+//! is included only while there are none.
 
 use std::fmt;
 use std::str::FromStr;
@@ -69,12 +70,20 @@ pub struct PluginTables {
 }
 
 impl TableFilter {
-    /// Whether changes of this table are taken.
+    /// Whether changes of this table are taken, which may have a partition root, both given by schema and name.
     #[must_use]
-    pub fn takes(&self, schema: &str, table: &str) -> bool {
-        ALWAYS.contains(&(schema, table))
-            || (self.include.is_empty() || self.include.matches(schema, table))
-                && !self.exclude.matches(schema, table)
+    pub fn takes(&self, table: (&str, &str), root: Option<(&str, &str)>) -> bool {
+        let names = || [Some(table), root].into_iter().flatten();
+        let is_included =
+            || self.include.is_empty() || names().any(|(schema, table)| self.include.matches(schema, table));
+        ALWAYS.contains(&table)
+            || !names().any(|(schema, table)| self.exclude.matches(schema, table)) && is_included()
+    }
+
+    /// Whether changes of this table are not taken whatever root it has.
+    #[must_use]
+    pub fn excludes(&self, schema: &str, table: &str) -> bool {
+        !ALWAYS.contains(&(schema, table)) && self.exclude.matches(schema, table)
     }
 
     /// Whether all tables are taken.
@@ -83,10 +92,11 @@ impl TableFilter {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    /// What the plugin can be told of it.
+    /// What the plugin can be told of it, in a database that has partitioned tables or has none.
     #[must_use]
-    pub fn plugin_tables(&self) -> PluginTables {
-        let included: Option<Vec<String>> = self.include.0.iter().map(Pattern::for_plugin).collect();
+    pub fn plugin_tables(&self, has_partitions: bool) -> PluginTables {
+        let included = self.include.0.iter().filter(|_| !has_partitions);
+        let included: Option<Vec<String>> = included.map(Pattern::for_plugin).collect();
         let mut add = included.unwrap_or_default();
         if !add.is_empty() {
             add.extend(ALWAYS.map(|(schema, table)| format!("{schema}.{table}")));
@@ -284,7 +294,7 @@ mod tests {
     #[test]
     fn patterns_take_tables_and_leave_others() {
         let all = filter("", "");
-        assert!(all.takes_all() && all.takes("any", "table"));
+        assert!(all.takes_all() && all.takes(("any", "table"), None));
         let some = filter(
             r#"orders, sales.*, *.audit_*_log, "odd.schema"."a ""b"", *""#,
             "sales.secret,tmp*",
@@ -303,16 +313,35 @@ mod tests {
             ("pgstream", "schema_log", true),
             ("pgstream", "schema_log_tables", true),
         ] {
-            assert_eq!(some.takes(schema, table), taken, "{schema}.{table}");
+            assert_eq!(some.takes((schema, table), None), taken, "{schema}.{table}");
         }
-        assert!(!filter("*.*", "public.tmp*").takes("public", "tmp1"));
-        assert!(filter("", "*.*").takes("pgstream", "schema_log"));
+        assert!(!filter("*.*", "public.tmp*").takes(("public", "tmp1"), None));
+        assert!(filter("", "*.*").takes(("pgstream", "schema_log"), None));
+    }
+
+    #[test]
+    fn partitions_match_by_their_own_name_and_by_their_roots() {
+        let leaf = ("parts", "orders_1");
+        let root = Some(("public", "orders"));
+        for (include, exclude, taken) in [
+            ("orders", "", true),
+            ("parts.*", "", true),
+            ("orders", "parts.orders_1", false),
+            ("parts.*", "orders", false),
+            ("", "orders", false),
+            ("other", "", false),
+        ] {
+            let filter = filter(include, exclude);
+            assert_eq!(filter.takes(leaf, root), taken, "{include} but {exclude}");
+            assert_eq!(filter.excludes(leaf.0, leaf.1), exclude == "parts.orders_1");
+        }
     }
 
     #[test]
     fn the_plugin_is_told_what_it_can_express() {
-        assert_eq!(filter("", "").plugin_tables(), PluginTables::default());
-        let told = filter(r#"orders,sales.*,"a.b"."c d""#, "*.secret,tmp*,pgstream.*,*.*").plugin_tables();
+        assert_eq!(filter("", "").plugin_tables(false), PluginTables::default());
+        let some = filter(r#"orders,sales.*,"a.b"."c d""#, "*.secret,tmp*,pgstream.*,*.*");
+        let told = some.plugin_tables(false);
         let add = [
             "public.orders",
             "sales.*",
@@ -322,7 +351,9 @@ mod tests {
         ];
         assert_eq!(told.add, add);
         assert_eq!(told.filter, ["*.secret"]);
-        assert!(filter("orders,tmp*", "").plugin_tables().add.is_empty());
+        assert!(filter("orders,tmp*", "").plugin_tables(false).add.is_empty());
+        let told = some.plugin_tables(true);
+        assert_eq!((told.add.len(), told.filter), (0, vec!["*.secret".to_owned()]));
     }
 
     #[test]

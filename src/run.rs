@@ -28,7 +28,7 @@ use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
 use crate::schema_log::{self, Injector, InjectorError, Recording};
-use crate::store::{self, MigrationSet, PgPool, StoreError};
+use crate::store::{self, MigrationSet, PgPool, StoreError, catalog};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
 
 /// How long deliveries in flight may take to finish at the end.
@@ -148,7 +148,9 @@ async fn stream_changes(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
-    let PluginTables { add, filter } = config.filter.plugin_tables();
+    let has_partitions = catalog::has_partitioned_tables(&databases.catalog).await?;
+    let PluginTables { add, filter } = config.filter.plugin_tables(has_partitions);
+    let includes_are_sent_only = !add.is_empty();
     let options = SessionOptions {
         slot: config.slot.clone(),
         add_tables: add,
@@ -179,6 +181,7 @@ async fn stream_changes(
         subscriptions,
         injector,
         filter: config.filter.clone(),
+        includes_are_sent_only,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
         budget,
         dispatcher: Arc::clone(&dispatcher),

@@ -94,6 +94,67 @@ fn what_the_plugin_can_be_told_is_not_even_sent() {
     drop(program);
 }
 
+const PARTITIONED: &str = "CREATE SCHEMA parts;
+    CREATE TABLE logs (id int) PARTITION BY RANGE (id);
+    CREATE TABLE parts.logs_1 PARTITION OF logs FOR VALUES FROM (0) TO (9);
+    CREATE TABLE parts.logs_2 PARTITION OF logs FOR VALUES FROM (9) TO (99)";
+
+/// What comes of partitions with these settings.
+fn of_partitions(include: &str, exclude: &str) -> Vec<String> {
+    let mut world = World::new(&[]);
+    world.sql.run(PARTITIONED);
+    let receiver = receiver();
+    let program = world.start(&[
+        ("PGSTREAM_FILTER_INCLUDE_TABLES", include),
+        ("PGSTREAM_FILTER_EXCLUDE_TABLES", exclude),
+    ]);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "logs"}));
+    world.sql.run("INSERT INTO logs VALUES (1), (10)");
+    world.sql.wait_until_delivered();
+    let requests = receiver.requests();
+    let tables = requests
+        .iter()
+        .map(|request| request.json()["Data"]["table"].clone());
+    let mut tables: Vec<String> = tables.map(|table| table.as_str().unwrap().to_owned()).collect();
+    tables.sort();
+    assert!(program.terminate().0.success());
+    tables
+}
+
+#[test]
+fn partitions_match_by_their_root_as_well() {
+    assert_eq!(of_partitions("logs", ""), ["logs_1", "logs_2"]);
+    assert_eq!(of_partitions("logs", "parts.logs_2"), ["logs_1"]);
+    assert_eq!(of_partitions("parts.logs_1", ""), ["logs_1"]);
+    assert!(of_partitions("parts.*", "logs").is_empty());
+}
+
+/// The plugin, which knows no partitions, was told to send the included tables only.
+#[test]
+fn the_first_partitioned_table_has_the_stream_begin_anew_and_loses_nothing() {
+    let mut world = World::new(&[("track_activity_query_size", "16kB")]);
+    let receiver = receiver();
+    let settings = [("PGSTREAM_FILTER_INCLUDE_TABLES", "logs,other")];
+    let mut program = world.start(&settings);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "logs"}));
+    assert!(told(&mut world).contains("add-tables"));
+    world.sql.run("CREATE TABLE other (id int)");
+    world.sql.wait_until_settled();
+    world.sql.run(PARTITIONED);
+    world.sql.run("INSERT INTO logs VALUES (1), (10)");
+    assert_eq!(program.wait().code(), Some(1));
+    let why = program.log().iter().any(|line| {
+        line["error"].as_str().unwrap_or_default().contains("start again")
+            || line["msg"].as_str().unwrap_or_default().contains("start again")
+    });
+    assert!(why, "{:?}", program.log());
+    let program = world.start(&settings);
+    assert!(!told(&mut world).contains("add-tables"));
+    world.sql.wait_until_delivered();
+    assert_eq!(receiver.requests().len(), 2);
+    assert!(program.terminate().0.success());
+}
+
 #[test]
 fn what_it_cannot_be_told_is_left_out_here() {
     let mut world = World::new(&[("track_activity_query_size", "16kB")]);

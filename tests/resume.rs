@@ -177,6 +177,7 @@ async fn ids_read_from(
         catalog: pool.clone(),
         subscriptions,
         filter: pgstream::filter::TableFilter::default(),
+        includes_are_sent_only: false,
         injector: None,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
         budget,

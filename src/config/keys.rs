@@ -285,7 +285,7 @@ pub const INCLUDE_TABLES: Key = Key::list(
     "PGSTREAM_FILTER_INCLUDE_TABLES",
     "modifiers.filter.include_tables",
     Derived("every table"),
-    "Tables whose changes are taken: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by commas; a partition goes by its own name",
+    "Tables whose changes are taken: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by commas; a partition also matches by its root",
     ",",
 );
 
@@ -294,7 +294,7 @@ pub const EXCLUDE_TABLES: Key = Key::list(
     "PGSTREAM_FILTER_EXCLUDE_TABLES",
     "modifiers.filter.exclude_tables",
     Derived("none"),
-    "Tables whose changes are not taken, whatever is included; written alike",
+    "Tables whose changes are not taken, whatever is included; written alike. Entries of the schema log are always taken",
     ",",
 );
 

@@ -111,6 +111,31 @@ pub(super) async fn ask(source: PgPool, question: Question, log: Logger) -> Answ
     }
 }
 
+/// Whether the source has partitioned tables, once it can be seen what the transaction did. Asked until it is answered.
+pub(super) async fn has_partitions(source: PgPool, xid: Option<u32>, is_unseen: bool, log: Logger) -> bool {
+    if let Some(xid) = xid.filter(|_| !is_unseen)
+        && timeout(SEEN_WITHIN, seen(&source, xid)).await.is_err()
+    {
+        warn!(
+            log,
+            "what a transaction did cannot be seen yet, although it is committed, because commits wait for a stand-by; \
+            if it made the first partitioned table, changes of its partitions may be left out"
+        );
+    }
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match catalog::has_partitioned_tables(&source).await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                warn!(log, "cannot ask the source whether it has partitioned tables, trying again; reading is paused";
+                    "error" => #&error);
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
 async fn answer(
     source: &PgPool,
     question: &Question,

@@ -40,6 +40,12 @@ pub enum PipelineError {
         /// What is missing.
         field: &'static str,
     },
+    /// The plugin sends certain tables only, and would leave out partitions of theirs.
+    #[error(
+        "there is a partitioned table now, and wal2json, which was told to send the included tables only, knows no \
+         partitions: start again, and all is sent and filtered here; nothing is lost"
+    )]
+    Partitions,
     /// There will be no more subscriptions.
     #[error(transparent)]
     Subscriptions(#[from] CacheError),

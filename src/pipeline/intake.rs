@@ -56,6 +56,8 @@ pub struct Parts {
     pub injector: Option<StartingInjector>,
     /// Which tables' changes are taken.
     pub filter: TableFilter,
+    /// Whether the plugin sends those tables only that are included by their own names.
+    pub includes_are_sent_only: bool,
     /// What is settled.
     pub ledger: Ledger,
     /// What may be in flight.
@@ -94,6 +96,8 @@ pub struct StreamIntake {
     injector: Option<Injector>,
     /// The taking up of the backlog, which everything that is delivered has to be behind.
     recovering: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Whether partitioned tables have to be looked out for, which the plugin would not send the partitions of.
+    partitions_are_missed: bool,
 }
 
 impl StreamIntake {
@@ -106,6 +110,7 @@ impl StreamIntake {
             subscriptions,
             injector,
             filter,
+            includes_are_sent_only,
             ledger,
             budget,
             dispatcher,
@@ -134,6 +139,7 @@ impl StreamIntake {
             parked: None,
             starting_injector: injector,
             injector: None,
+            partitions_are_missed: includes_are_sent_only,
         }
     }
 
@@ -215,7 +221,7 @@ impl StreamIntake {
         let known = self.relations.get(schema, table, injector).cloned();
         let relation = match known {
             Some(known) => known,
-            None if schema.is(OWN_SCHEMA) || !self.relations.takes(schema, table) => {
+            None if schema.is(OWN_SCHEMA) || self.relations.excludes(schema, table) => {
                 self.relations.insert(schema, table, Answer::NOTHING, injector)
             }
             None => return Ok(self.look_up(schema, table)),
@@ -288,6 +294,15 @@ impl StreamIntake {
                 .is_some_and(|injector| !injector.has_room())
         {
             return Ok(Taken::Wait(Wait::Injector));
+        }
+        if is_entry
+            && self.partitions_are_missed
+            && let Some(open) = &self.open
+            && !open.has_no_partitions
+        {
+            let (xid, is_unseen) = (open.xid, open.is_unseen);
+            let looking = catalog::has_partitions(self.catalog.clone(), xid, is_unseen, self.log.clone());
+            return Ok(Taken::Wait(Wait::Partitions(Box::pin(looking))));
         }
         let injection = relation.description.as_deref();
         let injection = injection.map(|description| Injection::new(description, &record));
@@ -369,6 +384,14 @@ impl Intake for StreamIntake {
                     let set = self.subscriptions.fresh(*ticket).await?;
                     if let Some(open) = &mut self.open {
                         open.set = Some(set);
+                    }
+                }
+                Wait::Partitions(looking) => {
+                    if looking.await {
+                        return Err(PipelineError::Partitions);
+                    }
+                    if let Some(open) = &mut self.open {
+                        open.has_no_partitions = true;
                     }
                 }
                 Wait::Table(answer) => {

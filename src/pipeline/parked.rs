@@ -27,6 +27,8 @@ pub(super) enum Wait {
     Injector,
     /// A fresh set of subscriptions.
     Subscriptions(Ticket),
+    /// Whether the source has partitioned tables by now.
+    Partitions(Pin<Box<dyn Future<Output = bool> + Send>>),
     /// What the source says of its table.
     Table(TableLookUp),
     /// Its own writing to the dead letters: it cannot be read.

@@ -100,9 +100,9 @@ impl Relations {
         }
     }
 
-    /// Whether changes of this table are wanted at all, which no look-up is needed for.
-    pub(super) fn takes(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> bool {
-        self.filter.takes_all() || self.filter.takes(&schema.unescape(), &table.unescape())
+    /// Whether changes of this table are left out whatever its root is, so that no look-up is needed.
+    pub(super) fn excludes(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> bool {
+        !self.filter.takes_all() && self.filter.excludes(&schema.unescape(), &table.unescape())
     }
 
     /// The table of these names, if it was seen before, as the injector describes it now. One that was described and is
@@ -198,7 +198,7 @@ impl Relations {
             (OWN_SCHEMA, SCHEMA_LOG) => Kind::SchemaLog,
             (OWN_SCHEMA, SCHEMA_LOG_TABLES) => Kind::SchemaLogTables,
             (OWN_SCHEMA, _) => Kind::Own,
-            (schema, table) if !self.filter.takes(schema, table) => Kind::LeftOut,
+            table if !self.filter.takes(table, named(root.as_ref())) => Kind::LeftOut,
             _ => Kind::User,
         };
         self.made += 1;
@@ -243,6 +243,10 @@ impl Relations {
             .filter(|known| is_doubtful(&known.relation.name));
         doubtful.for_each(|known| known.stale = true);
     }
+}
+
+fn named(root: Option<&(String, String)>) -> Option<(&str, &str)> {
+    root.map(|(schema, table)| (schema.as_str(), table.as_str()))
 }
 
 #[cfg(test)]

@@ -38,6 +38,17 @@ pub async fn is_visible(pool: &PgPool, xid: u32) -> Result<bool, StoreError> {
         .map_err(StoreError::query("ask whether a transaction can be seen"))
 }
 
+/// Whether there is a partitioned table.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn has_partitioned_tables(pool: &PgPool) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_partitioned_table)")
+        .fetch_one(pool)
+        .await
+        .map_err(StoreError::query("ask for partitioned tables"))
+}
+
 /// The root of the partition tree that this table is a leaf or a branch of.
 ///
 /// # Errors

@@ -28,6 +28,8 @@ pub(super) struct OpenTransaction {
     pub(super) touched: HashSet<String>,
     /// Whether it was waited for in vain that others can see what it did.
     pub(super) is_unseen: bool,
+    /// Whether it is known that it has left no partitioned table.
+    pub(super) has_no_partitions: bool,
     /// The one set it is matched against. Absent until a fresh one was asked for and came.
     pub(super) set: Option<Arc<SubscriptionSet>>,
 }
@@ -67,6 +69,7 @@ impl StreamIntake {
             version: None,
             touched: HashSet::new(),
             is_unseen: false,
+            has_no_partitions: false,
             set,
         });
         self.occurrences.reset();
