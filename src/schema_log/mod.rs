@@ -16,7 +16,8 @@
 //!    LSN before S. Those at or beyond S come by the stream (PostgreSQL sends the transactions whose commit record
 //!    begins at S or later), and what is written down of them already does not count;
 //! 3. an entry that another one has made superfluous is marked with that one's commit LSN, and left out only by a start
-//!    beyond that; deleted it is only when every reader has confirmed that position.
+//!    beyond that; deleted it is only when every reader has confirmed that position. That a table was dropped is remembered
+//!    until then, since a transaction that was open meanwhile may still show it.
 //!
 //! A run without the injector deletes what is written down for its slot: it confirms entries that it does not apply, so
 //! that the next run with it has to begin anew. Then nothing is known but what entries say that are read from there on.

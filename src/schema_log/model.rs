@@ -26,32 +26,8 @@ pub struct Entry {
 pub struct Touched {
     /// The id of the table.
     pub table_id: String,
-    /// What became of it.
-    pub touch: Touch,
-}
-
-/// What a command does to a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Touch {
-    /// It made or altered it, and nobody else could alter it meanwhile.
-    Altered,
-    /// It dropped it.
-    Dropped,
-    /// It altered its schema: the table is in the schema of the entry now, and what the entry says of its shape may be older
-    /// than what is known.
-    Moved,
-}
-
-impl Touch {
-    /// What the columns `dropped` and `moved` of `pgstream.schema_log_tables` say.
-    #[must_use]
-    pub fn of(dropped: bool, moved: bool) -> Self {
-        match (dropped, moved) {
-            (true, _) => Self::Dropped,
-            (false, true) => Self::Moved,
-            (false, false) => Self::Altered,
-        }
-    }
+    /// Whether the command dropped it.
+    pub dropped: bool,
 }
 
 /// A table, as the log's JSON describes it.

@@ -6,7 +6,6 @@
 //!
 //! - while it is the newest of its schema;
 //! - while it is the last one to describe one of the tables that it described, as touched or as unknown before;
-//! - while it is the last one to say where a table is that went with its schema, since that was described;
 //! - while it is the last one to say that a table is gone, and an earlier one is needed that came when that table was
 //!   known, and so may have it.
 //!
@@ -43,8 +42,6 @@ struct Known {
     since: u64,
     /// The one that decides what is known now.
     decided_by: u64,
-    /// The one since then that decides where it is, if any does.
-    moved_by: Option<u64>,
     gone: bool,
 }
 
@@ -83,7 +80,6 @@ impl Needed {
             let known = Known {
                 since: current,
                 decided_by: current,
-                moved_by: None,
                 gone,
             };
             self.tables.insert(table.to_owned(), known);
@@ -93,20 +89,7 @@ impl Needed {
         let before = std::mem::replace(&mut known.decided_by, current);
         self.gone += usize::from(gone);
         self.gone -= usize::from(std::mem::replace(&mut known.gone, gone));
-        let moved = known.moved_by.take();
         self.take(before);
-        moved.into_iter().for_each(|number| self.take(number));
-    }
-
-    /// It says where a table is that is known.
-    pub(super) fn moved(&mut self, table: &str) {
-        let current = self.current;
-        let Some(known) = self.tables.get_mut(table) else {
-            return;
-        };
-        let before = known.moved_by.replace(current);
-        self.add(current);
-        before.into_iter().for_each(|number| self.take(number));
     }
 
     /// It has been applied. Returns the ids of those that are not needed any more, itself perhaps included.

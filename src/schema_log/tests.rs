@@ -4,8 +4,7 @@ use pgstream_proto::Lsn;
 use proptest::prelude::*;
 
 use super::*;
-use crate::schema_log::model::Touch::{Altered, Dropped, Moved};
-use crate::schema_log::model::{Column, Touch, Touched};
+use crate::schema_log::model::{Column, Touched};
 
 /// A table with a column of its own for each version of it.
 fn table(id: u8, name: u8, version: u8) -> Table {
@@ -23,10 +22,10 @@ fn table(id: u8, name: u8, version: u8) -> Table {
     }
 }
 
-fn entry(number: usize, schema: u8, tables: Vec<Table>, touched: &[(u8, Touch)]) -> Entry {
-    let touched = touched.iter().map(|&(id, touch)| Touched {
+fn entry(number: usize, schema: u8, tables: Vec<Table>, touched: &[(u8, bool)]) -> Entry {
+    let touched = touched.iter().map(|(id, dropped)| Touched {
         table_id: id.to_string(),
-        touch,
+        dropped: *dropped,
     });
     Entry {
         id: format!("e{number}"),
@@ -46,18 +45,13 @@ fn described(schema_id: Option<&str>, table: Option<&Table>) -> Description {
 #[test]
 fn a_stale_view_of_another_table_changes_nothing() {
     let mut known = KnownTables::default();
-    known.apply(&entry(1, 1, vec![table(1, 1, 1)], &[(1, Altered)]));
-    known.apply(&entry(2, 1, vec![table(2, 2, 1)], &[(2, Altered)]));
+    known.apply(&entry(1, 1, vec![table(1, 1, 1)], &[(1, false)]));
+    known.apply(&entry(2, 1, vec![table(2, 2, 1)], &[(2, false)]));
     assert_eq!(
         known.describe("1", "1"),
         described(Some("e2"), Some(&table(1, 1, 1)))
     );
-    known.apply(&entry(
-        3,
-        1,
-        vec![table(1, 1, 9), table(2, 2, 2)],
-        &[(2, Altered)],
-    ));
+    known.apply(&entry(3, 1, vec![table(1, 1, 9), table(2, 2, 2)], &[(2, false)]));
     assert_eq!(
         known.describe("1", "1"),
         described(Some("e3"), Some(&table(1, 1, 1)))
@@ -71,16 +65,16 @@ fn a_stale_view_of_another_table_changes_nothing() {
 #[test]
 fn a_touched_table_leaves_its_old_place() {
     let mut known = KnownTables::default();
-    known.apply(&entry(1, 1, vec![table(1, 1, 1)], &[(1, Altered)]));
-    known.apply(&entry(2, 1, vec![table(1, 2, 1)], &[(1, Altered)]));
+    known.apply(&entry(1, 1, vec![table(1, 1, 1)], &[(1, false)]));
+    known.apply(&entry(2, 1, vec![table(1, 2, 1)], &[(1, false)]));
     assert_eq!(known.describe("1", "1"), described(Some("e2"), None));
-    known.apply(&entry(3, 2, vec![table(1, 2, 1)], &[(1, Altered)]));
+    known.apply(&entry(3, 2, vec![table(1, 2, 1)], &[(1, false)]));
     assert_eq!(known.describe("1", "2"), described(Some("e2"), None));
     assert_eq!(
         known.describe("2", "2"),
         described(Some("e3"), Some(&table(1, 2, 1)))
     );
-    known.apply(&entry(4, 2, vec![], &[(1, Dropped)]));
+    known.apply(&entry(4, 2, vec![], &[(1, true)]));
     assert_eq!(known.describe("2", "2"), described(Some("e4"), None));
     assert!(known.is_empty());
 }
@@ -92,13 +86,13 @@ fn names_may_be_exchanged_within_an_entry() {
         1,
         1,
         vec![table(1, 1, 1), table(2, 2, 1)],
-        &[(1, Altered), (2, Altered)],
+        &[(1, false), (2, false)],
     ));
     known.apply(&entry(
         2,
         1,
         vec![table(1, 2, 1), table(2, 1, 1)],
-        &[(1, Altered), (2, Altered)],
+        &[(1, false), (2, false)],
     ));
     assert_eq!(
         known.describe("1", "2"),
@@ -113,12 +107,7 @@ fn names_may_be_exchanged_within_an_entry() {
 #[test]
 fn an_entry_of_an_earlier_release_is_applied_whole() {
     let mut known = KnownTables::default();
-    known.apply(&entry(
-        1,
-        1,
-        vec![table(1, 1, 1), table(2, 2, 1)],
-        &[(1, Altered)],
-    ));
+    known.apply(&entry(1, 1, vec![table(1, 1, 1), table(2, 2, 1)], &[(1, false)]));
     known.apply(&entry(2, 1, vec![table(1, 1, 2)], &[]));
     assert_eq!(
         known.describe("1", "1"),
@@ -131,17 +120,25 @@ fn an_entry_of_an_earlier_release_is_applied_whole() {
 }
 
 #[test]
+fn a_table_that_was_dropped_does_not_come_back_by_a_stale_view() {
+    let mut known = KnownTables::default();
+    known.dropped("3");
+    known.apply(&entry(1, 1, vec![table(1, 1, 1)], &[(1, false)]));
+    known.apply(&entry(2, 1, vec![], &[(1, true)]));
+    let stale = vec![table(1, 1, 1), table(2, 2, 1), table(3, 3, 1)];
+    known.apply(&entry(3, 1, stale, &[(2, false)]));
+    for name in ["1", "3"] {
+        assert_eq!(known.describe("1", name), described(Some("e3"), None));
+    }
+}
+
+#[test]
 fn what_an_unreadable_entry_touched_is_not_known_any_more() {
     let mut known = KnownTables::default();
-    known.apply(&entry(
-        1,
-        1,
-        vec![table(1, 1, 1), table(2, 2, 1)],
-        &[(1, Altered)],
-    ));
+    known.apply(&entry(1, 1, vec![table(1, 1, 1), table(2, 2, 1)], &[(1, false)]));
     let unreadable = Entry {
         tables: None,
-        ..entry(2, 1, vec![], &[(1, Altered)])
+        ..entry(2, 1, vec![], &[(1, false)])
     };
     known.apply(&unreadable);
     assert_eq!(known.describe("1", "1"), described(Some("e1"), None));
@@ -154,16 +151,16 @@ fn what_an_unreadable_entry_touched_is_not_known_any_more() {
 #[test]
 fn entries_become_superfluous_when_everything_in_them_is_said_later() {
     let mut known = KnownTables::default();
-    let create = |number, id| entry(number, 1, vec![table(id, id, 1)], &[(id, Altered)]);
+    let create = |number, id| entry(number, 1, vec![table(id, id, 1)], &[(id, false)]);
     assert!(known.apply(&create(1, 1)).is_empty());
     assert_eq!(known.apply(&create(2, 1)), ["e1"]);
     assert!(known.apply(&create(3, 3)).is_empty());
     // Says that table 3 is gone, which nobody claims any more; but it is the newest of the schema.
-    assert_eq!(known.apply(&entry(4, 1, vec![], &[(3, Dropped)])), ["e3"]);
+    assert_eq!(known.apply(&entry(4, 1, vec![], &[(3, true)])), ["e3"]);
     assert_eq!(known.apply(&create(5, 5)), ["e4"]);
     assert!(known.apply(&create(6, 6)).is_empty());
     // Entry 6 came when table 5 was known, and might have it.
-    assert_eq!(known.apply(&entry(7, 1, vec![], &[(5, Dropped)])), ["e5"]);
+    assert_eq!(known.apply(&entry(7, 1, vec![], &[(5, true)])), ["e5"]);
     assert!(known.apply(&create(8, 8)).is_empty());
     let mut superseded = known.apply(&create(9, 6));
     superseded.sort();
@@ -173,35 +170,23 @@ fn entries_become_superfluous_when_everything_in_them_is_said_later() {
 /// The rule in the plainest words.
 #[derive(Default)]
 struct Model {
+    dropped: Vec<String>,
     tables: Vec<(String, Table)>,
     newest: Vec<(String, String)>,
 }
 
 impl Model {
     fn apply(&mut self, entry: &Entry) {
-        let mut tables = entry.tables.clone().unwrap();
-        // A known table that goes with its schema is what it was, in another place: as if the entry said so.
-        for touched in entry.touched.iter().filter(|touched| touched.touch == Moved) {
-            if let Some((_, known)) = self.tables.iter().find(|(_, known)| known.id == touched.table_id) {
-                tables.retain(|table| table.id != known.id);
-                tables.push(known.clone());
-            }
-        }
+        let tables = entry.tables.clone().unwrap();
         self.newest.retain(|(schema, _)| *schema != entry.schema);
         self.newest.push((entry.schema.clone(), entry.id.clone()));
+        let dropped = entry.touched.iter().filter(|touched| touched.dropped);
+        self.dropped
+            .extend(dropped.map(|touched| touched.table_id.clone()));
         let is_touched = |table: &Table| {
-            entry.touched.is_empty()
-                || entry
-                    .touched
-                    .iter()
-                    .any(|t| t.table_id == table.id && t.touch != Dropped)
+            entry.touched.is_empty() || entry.touched.iter().any(|t| t.table_id == table.id && !t.dropped)
         };
-        let is_dropped = |table: &Table| {
-            entry
-                .touched
-                .iter()
-                .any(|t| t.table_id == table.id && t.touch == Dropped)
-        };
+        let is_dropped = |table: &Table| entry.touched.iter().any(|t| t.table_id == table.id && t.dropped);
         self.tables.retain(|(_, known)| {
             let named = entry.touched.iter().any(|touched| touched.table_id == known.id);
             let whole = entry.touched.is_empty() && tables.iter().any(|table| table.id == known.id);
@@ -220,7 +205,7 @@ impl Model {
             let stands = |(schema, known): &(String, Table)| {
                 known.id == table.id || (*schema == entry.schema && known.name == table.name)
             };
-            if !self.tables.iter().any(stands) {
+            if !self.tables.iter().any(stands) && !self.dropped.contains(&table.id) {
                 self.tables.push((entry.schema.clone(), table.clone()));
             }
         }
@@ -237,10 +222,9 @@ impl Model {
 }
 
 /// Any entry at all, whether a server could write it or not.
-fn any_entry() -> impl Strategy<Value = (u8, Vec<Table>, Vec<(u8, Touch)>)> {
+fn any_entry() -> impl Strategy<Value = (u8, Vec<Table>, Vec<(u8, bool)>)> {
     let table = (0..5_u8, 0..5_u8, 0..3_u8).prop_map(|(id, name, version)| table(id, name, version));
-    let touch = prop_oneof![Just(Altered), Just(Dropped), Just(Moved)];
-    let touched = proptest::collection::btree_map(0..5_u8, touch, 0..3)
+    let touched = proptest::collection::btree_map(0..5_u8, any::<bool>(), 0..3)
         .prop_map(|touched| touched.into_iter().collect());
     (0..3_u8, proptest::collection::vec(table, 0..4), touched)
 }
@@ -260,7 +244,7 @@ struct Command {
 
 fn command() -> impl Strategy<Value = Command> {
     (
-        0..6_u8,
+        0..5_u8,
         any::<usize>(),
         0..2_u8,
         0..6_u8,
@@ -287,14 +271,12 @@ fn history(commands: &[Command]) -> Vec<(Catalog, Entry)> {
     for (number, command) in commands.iter().enumerate() {
         let mut catalog = catalogs.last().unwrap().clone();
         let chosen = catalog.keys().nth(command.which % catalog.len().max(1)).copied();
-        let (id, schema, touch) = match (command.what, chosen) {
-            (0, _) | (_, None) => (u8::try_from(number).unwrap(), command.schema, Altered),
-            (1, Some(id)) => (id, catalog[&id].0, Dropped),
-            (2, Some(id)) => (id, command.schema, Altered),
-            (5, Some(id)) => (id, command.schema, Moved),
-            (_, Some(id)) => (id, catalog[&id].0, Altered),
+        let (id, schema, dropped) = match (command.what, chosen) {
+            (0, _) | (_, None) => (u8::try_from(number).unwrap(), command.schema, false),
+            (1, Some(id)) => (id, catalog[&id].0, true),
+            (2, Some(id)) => (id, command.schema, false),
+            (_, Some(id)) => (id, catalog[&id].0, false),
         };
-        let dropped = touch == Dropped;
         let version = u8::try_from(number % 100).unwrap();
         let name = match (command.what, catalog.get(&id)) {
             (3.., Some((_, table))) => table.name.parse().unwrap(),
@@ -307,15 +289,7 @@ fn history(commands: &[Command]) -> Vec<(Catalog, Entry)> {
             continue;
         }
         let mut view = catalogs[catalogs.len().saturating_sub(1 + command.behind)].clone();
-        if touch == Moved {
-            // Neither locked nor altered: it is seen as it was.
-            for catalog in [&mut catalog, &mut view] {
-                if let Some((of, _)) = catalog.get_mut(&id) {
-                    *of = schema;
-                }
-            }
-        }
-        for catalog in [&mut catalog, &mut view].into_iter().filter(|_| touch != Moved) {
+        for catalog in [&mut catalog, &mut view] {
             if dropped {
                 catalog.remove(&id);
             } else {
@@ -327,7 +301,7 @@ fn history(commands: &[Command]) -> Vec<(Catalog, Entry)> {
             .filter(|(of, table)| *of == schema && (command.full || table.id == id.to_string()))
             .map(|(_, table)| table.clone())
             .collect();
-        entries.push(entry(number, schema, tables, &[(id, touch)]));
+        entries.push(entry(number, schema, tables, &[(id, dropped)]));
         catalogs.push(catalog);
     }
     catalogs.into_iter().skip(1).zip(entries).collect()
@@ -359,13 +333,20 @@ proptest! {
         let mut log: Vec<Entry> = Vec::new();
         // Which of them are superfluous, and from where on.
         let mut superseded: HashMap<String, Lsn> = HashMap::new();
+        let mut dropped: Vec<(String, Lsn)> = Vec::new();
         for ((catalog, entry), restart) in history(&commands).into_iter().zip(restarts) {
             superseded.extend(known.apply(&entry).into_iter().map(|id| (id, entry.commit_lsn)));
+            let gone = entry.touched.iter().filter(|touched| touched.dropped);
+            dropped.extend(gone.map(|touched| (touched.table_id.clone(), entry.commit_lsn)));
             log.push(entry);
             if let Some(back) = restart {
                 // So many entries are written down, and not confirmed.
                 let start = log[log.len().saturating_sub(1 + back)].commit_lsn;
                 known = KnownTables::default();
+                dropped
+                    .iter()
+                    .filter(|(_, at)| *at < start)
+                    .for_each(|(id, _)| known.dropped(id));
                 for entry in &log {
                     let is_base = entry.commit_lsn < start;
                     if !is_base || superseded.get(&entry.id).is_none_or(|at| *at >= start) {
@@ -389,7 +370,7 @@ proptest! {
     fn what_is_kept_is_bounded_by_what_there_is(commands in proptest::collection::vec(command(), 0..60)) {
         // Seen from a single session nothing is stale, so nothing but the tables and the schemas need entries.
         let commands: Vec<Command> =
-            commands.into_iter().map(|command| Command { behind: 0, full: true, what: command.what % 5, ..command }).collect();
+            commands.into_iter().map(|command| Command { behind: 0, full: true, ..command }).collect();
         let mut known = KnownTables::default();
         let mut kept = 0;
         for (catalog, entry) in history(&commands) {

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgExecutor, PgPool, Row};
 
 use super::StoreError;
 use super::catalog::FULL_XID;
-use crate::schema_log::model::{Entry, Touch, Touched, read_tables};
+use crate::schema_log::model::{Entry, Touched, read_tables};
 
 /// Which database of which cluster this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,11 +72,10 @@ pub async fn applied(
 ) -> Result<(), StoreError> {
     let mut rows = sqlx::query(
         "SELECT a.schema_log_id::text AS id, l.schema_name, l.schema::text, a.commit_lsn::text,
-                coalesce(t.ids, '{}') AS ids, coalesce(t.dropped, '{}') AS dropped, coalesce(t.moved, '{}') AS moved
+                coalesce(t.ids, '{}') AS ids, coalesce(t.dropped, '{}') AS dropped
            FROM pgstream.schema_log_applied AS a
            LEFT JOIN pgstream.schema_log AS l ON l.id = a.schema_log_id
-          CROSS JOIN LATERAL (SELECT array_agg(t.table_id) AS ids, array_agg(t.dropped) AS dropped,
-                                     array_agg(t.moved) AS moved
+          CROSS JOIN LATERAL (SELECT array_agg(t.table_id) AS ids, array_agg(t.dropped) AS dropped
                                 FROM pgstream.schema_log_tables AS t WHERE t.schema_log_id = a.schema_log_id) AS t
           WHERE a.slot = $1 AND a.commit_lsn < $2::pg_lsn AND (a.superseded_at < $2::pg_lsn) IS NOT TRUE
           ORDER BY a.commit_lsn, l.version",
@@ -90,19 +89,35 @@ pub async fn applied(
     Ok(())
 }
 
+/// The ids of tables that entries of transactions before `start` have dropped, the newest last, as far as these entries are
+/// still there.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn dropped(pool: &PgPool, slot: &str, start: Lsn) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT t.table_id
+           FROM pgstream.schema_log_applied AS a
+           JOIN pgstream.schema_log_tables AS t ON t.schema_log_id = a.schema_log_id AND t.dropped
+          WHERE a.slot = $1 AND a.commit_lsn < $2::pg_lsn
+          ORDER BY a.commit_lsn",
+    )
+    .bind(slot)
+    .bind(start.to_string())
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read"))
+}
+
 fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
     let json: Option<String> = row.try_get("schema")?;
     let lsn: String = row.try_get("commit_lsn")?;
     let ids: Vec<String> = row.try_get("ids")?;
     let dropped: Vec<bool> = row.try_get("dropped")?;
-    let moved: Vec<bool> = row.try_get("moved")?;
     let touched = ids
         .into_iter()
-        .zip(dropped.into_iter().zip(moved))
-        .map(|(table_id, (dropped, moved))| Touched {
-            table_id,
-            touch: Touch::of(dropped, moved),
-        });
+        .zip(dropped)
+        .map(|(table_id, dropped)| Touched { table_id, dropped });
     Ok(Entry {
         id: row.try_get("id")?,
         schema: row
