@@ -27,7 +27,8 @@
 //! table is met that nothing describes, the database is asked what the transaction that is being read says of it further on:
 //! such a row is described by the first entry to come of its own transaction that makes a table of its name.
 //!
-//! Deliberately absent: rows written while ALTER SCHEMA ... RENAME committed still carry the old name, and may
+//! Deliberately absent: an entry of ALTER SCHEMA shows tables that it has not locked, and is believed although another session
+//! may have altered one at that moment; rows written while ALTER SCHEMA ... RENAME committed still carry the old name, and may
 //! go without ids. A gap in the
 //! stream that an operator made (by advancing the slot), and what sessions with `pgstream.skip_log` have changed, is not
 //! noticed; a slot that `init` makes begins anew.
