@@ -189,6 +189,41 @@ async fn a_new_slot_begins_anew() {
     assert_eq!(applied_ids(&pool, SLOT, 99).await, Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn what_was_dropped_before_a_start_is_remembered_newest_first_within_a_bound() {
+    let (cluster, pool, _) = with_entries().await;
+    let mut session = session(&cluster).await;
+    run(&mut session, "DROP TABLE a").await;
+    let ids: Vec<String> = values(
+        &mut session,
+        "SELECT schema_log_id::text FROM pgstream.schema_log_tables WHERE dropped ORDER BY xid",
+    )
+    .await;
+    let tables: Vec<String> = values(
+        &mut session,
+        "SELECT table_id FROM pgstream.schema_log_tables WHERE dropped ORDER BY xid",
+    )
+    .await;
+    let [b, a] = &ids[..] else { panic!("{ids:?}") };
+    schema_log::record(&pool, SLOT, &[at(b, 10), at(a, 20)], &[at(b, 20)])
+        .await
+        .unwrap();
+    let dropped = async |start, count| {
+        schema_log::dropped(&pool, SLOT, Lsn::new(start), count)
+            .await
+            .unwrap()
+    };
+    assert_eq!(dropped(30, 9).await, tables);
+    assert_eq!(dropped(20, 9).await, tables[..1]);
+    assert_eq!(dropped(30, 1).await, tables[1..]);
+    assert!(
+        schema_log::dropped(&pool, "another", Lsn::new(30), 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
 /// The stream tells 32 bits of a transaction's number. What it asks about has been committed a moment ago, and older ones may
 /// be open beside it.
 #[tokio::test]

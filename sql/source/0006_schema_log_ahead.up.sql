@@ -1,4 +1,4 @@
--- The schema log says of each entry which transaction wrote it and how far it is to be trusted, its triggers wait for a
+-- The schema log says of each entry which transaction wrote it and which tables that made, its triggers wait for a
 -- locked catalog as any statement does, and cost less.
 
 -- The triggers of before would meet a type that they do not know.
@@ -9,9 +9,7 @@ SET LOCAL pgstream.skip_log = 'TRUE';
 -- and are not looked for.
 ALTER TABLE pgstream.schema_log_tables
     ADD COLUMN xid bigint,
-    ADD COLUMN created boolean NOT NULL DEFAULT false,
-    -- The table goes with its schema and was not locked: another session may have altered it meanwhile.
-    ADD COLUMN moved boolean NOT NULL DEFAULT false;
+    ADD COLUMN created boolean NOT NULL DEFAULT false;
 ALTER TABLE pgstream.schema_log_tables ALTER COLUMN xid SET DEFAULT txid_current();
 CREATE INDEX schema_log_tables_xid ON pgstream.schema_log_tables (xid);
 
@@ -260,8 +258,8 @@ BEGIN
          ORDER BY t.schema_name
     LOOP
         entry := pgstream.xid();
-        INSERT INTO pgstream.schema_log_tables (schema_log_id, table_id, schema_name, table_name, dropped, created, moved)
-        SELECT entry, pgstream.table_id(t.relation), named, t.table_name, t.dropped, t.created, NOT t.locked
+        INSERT INTO pgstream.schema_log_tables (schema_log_id, table_id, schema_name, table_name, dropped, created)
+        SELECT entry, pgstream.table_id(t.relation), named, t.table_name, t.dropped, t.created
           FROM unnest(touched) AS t
          WHERE t.schema_name = named AND t.relation IS NOT NULL;
 

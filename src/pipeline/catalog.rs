@@ -53,12 +53,6 @@ pub(super) struct Answer {
     pub(super) is_unseen: bool,
 }
 
-impl Question {
-    fn name(&self) -> String {
-        format!("{}.{}", self.schema, self.table)
-    }
-}
-
 impl Answer {
     /// The answer where nothing needs to be asked.
     pub(super) const NOTHING: Self = Self {
@@ -68,67 +62,54 @@ impl Answer {
     };
 }
 
-/// Answers as of the end of the transaction that is being read: a commit is read a little before other sessions see what it
-/// did.
+/// Answers as of the end of the transaction that is being read.
 ///
-/// Asked again for as long as the source does not answer: guessing would lose the events of a subscription on the
-/// root.
+/// Guessing would lose the events of a subscription on the root.
 pub(super) async fn ask(source: PgPool, question: Question, log: Logger) -> Answer {
     let mut is_unseen = question.is_unseen;
     if let Some(xid) = question.xid
         && (question.after_ddl || question.look_ahead.is_some())
         && !is_unseen
-        && timeout(SEEN_WITHIN, seen(&source, xid)).await.is_err()
     {
-        is_unseen = true;
-        warn!(log, "what a transaction did cannot be seen yet, although it is committed, because commits wait for a stand-by; \
-            if it made or attached a partition, events of that may not reach who is subscribed to its root, and those of a \
-            table that it made with its rows may lack metadata";
-            "table" => question.name());
+        is_unseen = !is_seen_soon(&source, xid, &log).await;
     }
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match answer(&source, &question).await {
-            Ok((root, ahead)) => {
-                if pause > FIRST_PAUSE {
-                    info!(log, "the source's catalogs can be read again");
-                }
-                return Answer {
-                    root,
-                    ahead,
-                    is_unseen,
-                };
-            }
-            Err(error) => {
-                if pause == FIRST_PAUSE {
-                    warn!(log, "cannot ask the source whether a table is a partition, trying again until it works; \
-                        reading is paused"; "table" => question.name(), "error" => #&error);
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
+    let (source, question) = (&source, &question);
+    let (root, ahead) = answered(&log, || answer(source, question)).await;
+    Answer {
+        root,
+        ahead,
+        is_unseen,
     }
 }
 
-/// Whether the source has partitioned tables, once it can be seen what the transaction did. Asked until it is answered.
-pub(super) async fn has_partitions(source: PgPool, xid: Option<u32>, is_unseen: bool, log: Logger) -> bool {
-    if let Some(xid) = xid.filter(|_| !is_unseen)
-        && timeout(SEEN_WITHIN, seen(&source, xid)).await.is_err()
-    {
-        warn!(
-            log,
-            "what a transaction did cannot be seen yet, although it is committed, because commits wait for a stand-by; \
-            if it made the first partitioned table, changes of its partitions may be left out"
-        );
+/// Whether the source has partitioned tables, as of the end of the transaction that is being read.
+pub(super) async fn has_partitions(source: PgPool, xid: Option<u32>, log: Logger) -> bool {
+    if let Some(xid) = xid {
+        is_seen_soon(&source, xid, &log).await;
     }
+    let source = &source;
+    answered(&log, || catalog::has_partitioned_tables(source)).await
+}
+
+/// Asks again for as long as the source does not answer.
+async fn answered<T, F>(log: &Logger, ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut pause = FIRST_PAUSE;
     loop {
-        match catalog::has_partitioned_tables(&source).await {
-            Ok(answer) => return answer,
+        match ask().await {
+            Ok(answer) => {
+                if pause > FIRST_PAUSE {
+                    info!(log, "the source's catalogs can be read again");
+                }
+                return answer;
+            }
             Err(error) => {
-                warn!(log, "cannot ask the source whether it has partitioned tables, trying again; reading is paused";
-                    "error" => #&error);
+                if pause == FIRST_PAUSE {
+                    warn!(log, "cannot ask the source about its tables, trying again until it works; reading is paused";
+                        "error" => #&error);
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -149,10 +130,19 @@ async fn answer(
     Ok((root, ahead.map(Arc::new)))
 }
 
-/// Waits until other sessions see what the transaction did.
-async fn seen(source: &PgPool, xid: u32) {
-    // Where this cannot be asked, the questions that follow fail as well, and that is told and repeated.
-    while matches!(catalog::is_visible(source, xid).await, Ok(false)) {
-        sleep(LOOK_AGAIN).await;
+/// Waits for a while until other sessions see what the transaction did: its commit is read a little before they do.
+async fn is_seen_soon(source: &PgPool, xid: u32, log: &Logger) -> bool {
+    let seen = async {
+        // Where this cannot be asked, the questions that follow fail as well, and that is told and repeated.
+        while matches!(catalog::is_visible(source, xid).await, Ok(false)) {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    let is_seen = timeout(SEEN_WITHIN, seen).await.is_ok();
+    if !is_seen {
+        warn!(log, "what a transaction did cannot be seen yet, although it is committed, because commits wait for a stand-by; \
+            if it made or attached a partition, events of that may not reach who is subscribed to its root, and those of a \
+            table that it made with its rows may lack metadata"; "xid" => xid);
     }
+    is_seen
 }

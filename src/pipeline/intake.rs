@@ -300,8 +300,8 @@ impl StreamIntake {
             && let Some(open) = &self.open
             && !open.has_no_partitions
         {
-            let (xid, is_unseen) = (open.xid, open.is_unseen);
-            let looking = catalog::has_partitions(self.catalog.clone(), xid, is_unseen, self.log.clone());
+            let xid = open.xid.filter(|_| !open.is_unseen);
+            let looking = catalog::has_partitions(self.catalog.clone(), xid, self.log.clone());
             return Ok(Taken::Wait(Wait::Partitions(Box::pin(looking))));
         }
         let injection = relation.description.as_deref();

@@ -8,7 +8,7 @@ use pgstream_proto::Lsn;
 use pgstream_proto::wal2json::{Columns, Record};
 use slog::{Logger, error, info, warn};
 
-use super::known::{KnownTables, describe_from};
+use super::known::{KnownTables, MAX_GONE, describe_from};
 use super::model::{Entry, Touched, read_tables};
 use super::recorder::{self, Ended, Recorder, Recording};
 use crate::event::{Description, TableName};
@@ -76,7 +76,7 @@ impl Injector {
             let mut known = KnownTables::default();
             let mut superseded = Vec::new();
             let mut entries = 0_u64;
-            for id in table::dropped(&pool, &slot, start).await? {
+            for id in table::dropped(&pool, &slot, start, MAX_GONE as i64).await? {
                 known.dropped(&id);
             }
             table::applied(&pool, &slot, start, |entry| {

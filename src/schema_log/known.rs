@@ -23,7 +23,7 @@ use super::needed::Needed;
 use crate::event::{Description, KnownTable};
 
 /// How many tables are remembered as dropped. An entry that still shows one is of a transaction that was open meanwhile.
-const MAX_GONE: usize = 100_000;
+pub(super) const MAX_GONE: usize = 100_000;
 
 /// What the entries applied so far say.
 #[derive(Debug, Default)]

@@ -89,21 +89,25 @@ pub async fn applied(
     Ok(())
 }
 
-/// The ids of tables that entries of transactions before `start` have dropped, the newest last, as far as these entries are
-/// still there.
+/// The ids of the tables that entries of transactions before `start` were the last to drop, `count` at most and the newest
+/// last, as far as these entries are still there.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn dropped(pool: &PgPool, slot: &str, start: Lsn) -> Result<Vec<String>, StoreError> {
+pub async fn dropped(pool: &PgPool, slot: &str, start: Lsn, count: i64) -> Result<Vec<String>, StoreError> {
     sqlx::query_scalar(
-        "SELECT t.table_id
-           FROM pgstream.schema_log_applied AS a
-           JOIN pgstream.schema_log_tables AS t ON t.schema_log_id = a.schema_log_id AND t.dropped
-          WHERE a.slot = $1 AND a.commit_lsn < $2::pg_lsn
-          ORDER BY a.commit_lsn",
+        "SELECT table_id
+           FROM (SELECT t.table_id, a.commit_lsn
+                   FROM pgstream.schema_log_applied AS a
+                   JOIN pgstream.schema_log_tables AS t ON t.schema_log_id = a.schema_log_id AND t.dropped
+                  WHERE a.slot = $1 AND a.commit_lsn < $2::pg_lsn
+                  ORDER BY a.commit_lsn DESC
+                  LIMIT $3) AS newest
+          ORDER BY commit_lsn",
     )
     .bind(slot)
     .bind(start.to_string())
+    .bind(count)
     .fetch_all(pool)
     .await
     .map_err(failed("read"))
