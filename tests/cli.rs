@@ -97,6 +97,7 @@ fn every_command_has_help_with_an_example() {
     for command in ["list", "show", "replay", "discard"] {
         has_help(&["deadletters", command]);
     }
+    has_help(&["config", "show"]);
 }
 
 /// Whether the command that these words name has help, however it is asked for.

@@ -252,6 +252,19 @@ async fn a_log_that_cannot_be_written_is_a_warning_and_costs_no_one_his_statemen
     assert_eq!(logged(&mut session, &mut 0).await, ["public: t(a,b)"]);
 }
 
+/// As logical replication and restores set it: they alter tables like others.
+#[tokio::test]
+async fn a_session_with_the_role_of_a_replica_is_logged_too() {
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "SET session_replication_role = 'replica'; CREATE TABLE t (a int); DROP TABLE t",
+    )
+    .await;
+    assert_eq!(logged(&mut session, &mut 0).await, ["public: t(a)", "public:"]);
+}
+
 /// VACUUM FULL of a catalog, for one: the statement itself would have to wait for it sooner or later.
 #[tokio::test]
 async fn a_locked_catalog_is_waited_for_and_the_entry_is_not_lost() {

@@ -129,7 +129,9 @@ fn messages_of_one_prefix_keep_their_order() {
 
 #[test]
 fn a_message_outside_of_a_transaction_is_confirmed_when_it_is_delivered_and_not_before() {
-    let (mut world, mut program) = world();
+    // Reports come every second.
+    let mut world = World::new(&[("wal_sender_timeout", "3s")]);
+    let mut program = world.start(&[]);
     let well = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let receiver = Receiver::start({
         let well = Arc::clone(&well);
@@ -151,6 +153,16 @@ fn a_message_outside_of_a_transaction_is_confirmed_when_it_is_delivered_and_not_
         .run("CREATE TABLE later (a int); INSERT INTO later VALUES (1)");
     let end = world.sql.wal_end();
     receiver.wait_for(|requests| requests.len() == 1, DEADLINE);
+    // Two more reports: the last of them would tell of what is confirmed wrongly.
+    for _ in 0..2 {
+        let reported = "SELECT coalesce(reply_time, '-infinity')";
+        let last: String = world
+            .sql
+            .value(&format!("{reported}::text FROM pg_stat_replication"));
+        world
+            .sql
+            .wait_for(&format!("{reported} > '{last}' FROM pg_stat_replication"));
+    }
     assert!(!world.sql.value::<bool>(&confirmed_reaches(&end)));
     program.signal(Signal::SIGKILL);
     program.wait();
@@ -195,12 +207,13 @@ fn what_nobody_asked_for_is_not_read() {
     let mut world = World::new(&[]);
     let program = world.start(&[("PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE", "true")]);
     let receiver = receiver();
-    program.subscribe(&json!({"url": receiver.url("/"), "table": "asked for", "event_types": ["M"]}));
-    world.sql.run(
+    let prefix = "asked for ".repeat(30);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": prefix, "event_types": ["M"]}));
+    world.sql.run(&format!(
         "SELECT pg_logical_emit_message(true, 'binary', '\\xff'::bytea);
          SELECT pg_logical_emit_message(false, 'pgstream.heartbeat', '\\xff'::bytea);
-         SELECT pg_logical_emit_message(true, 'asked for', 'x')",
-    );
+         SELECT pg_logical_emit_message(true, '{prefix}', 'x')"
+    ));
     receiver.wait_for(|requests| requests.len() == 1, DEADLINE);
     world.sql.wait_until_settled();
     assert!(program.terminate().0.success());

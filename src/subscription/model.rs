@@ -14,6 +14,9 @@ pub const MAX_URL_BYTES: usize = 2_048;
 /// could never match, because the server cuts its names to this length.
 pub const MAX_NAME_BYTES: usize = 63;
 
+/// The longest prefix of messages that can be subscribed, in bytes: with the longest URL it fits the primary key.
+pub const MAX_PREFIX_BYTES: usize = 500;
+
 /// A filter: the changes of these tables, of these types, go to this URL.
 ///
 /// It is identified by `(url, schema, table)`.
@@ -47,8 +50,14 @@ impl Subscription {
             event_types,
         };
         validate_url(&subscription.url)?;
-        validate_name("schema", &subscription.schema)?;
-        validate_name("table", &subscription.table)?;
+        let is_prefix = event_types == EventTypes::from(EventType::Message);
+        let longest = if is_prefix {
+            MAX_PREFIX_BYTES
+        } else {
+            MAX_NAME_BYTES
+        };
+        validate_name("schema", &subscription.schema, MAX_NAME_BYTES)?;
+        validate_name("table", &subscription.table, longest)?;
         if !subscription.schema.is_empty() && event_types.contains(EventType::Message) {
             return Err(SubscriptionError::SchemaOfMessages);
         }
@@ -184,7 +193,10 @@ pub enum SubscriptionError {
     #[error("url has port 0, to which nothing can connect")]
     UrlPort,
     /// A name has more than [`MAX_NAME_BYTES`].
-    #[error("{field} has {length} bytes, names in PostgreSQL have at most {MAX_NAME_BYTES}")]
+    #[error(
+        "{field} has {length} bytes, names in PostgreSQL have at most {MAX_NAME_BYTES}; a prefix of messages may have \
+         {MAX_PREFIX_BYTES} where event_types is M alone"
+    )]
     NameTooLong {
         /// `schema` or `table`.
         field: &'static str,
@@ -268,8 +280,8 @@ fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-fn validate_name(field: &'static str, name: &str) -> Result<(), SubscriptionError> {
-    if name.len() > MAX_NAME_BYTES {
+fn validate_name(field: &'static str, name: &str, longest: usize) -> Result<(), SubscriptionError> {
+    if name.len() > longest {
         return Err(SubscriptionError::NameTooLong {
             field,
             length: name.len(),
@@ -325,6 +337,19 @@ mod tests {
                 (result, _) => panic!("{url}: {result:?}"),
             }
         }
+    }
+
+    #[test]
+    fn prefixes_of_messages_may_be_longer_than_names() {
+        let prefix = |bytes: usize, types: &[&str]| {
+            let types = EventTypes::from_letters(types).unwrap();
+            Subscription::new("http://h", "", "p".repeat(bytes), types)
+        };
+        assert!(prefix(MAX_PREFIX_BYTES, &["M"]).is_ok());
+        assert!(prefix(MAX_PREFIX_BYTES + 1, &["M"]).is_err());
+        assert!(prefix(MAX_NAME_BYTES, &["M", "I"]).is_ok());
+        let both = prefix(MAX_NAME_BYTES + 1, &["M", "I"]).unwrap_err();
+        assert!(both.to_string().contains("event_types is M alone"), "{both}");
     }
 
     #[test]

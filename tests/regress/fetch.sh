@@ -14,10 +14,12 @@ fail() {
 }
 
 folder=$(realpath -m "${1:?name a folder}")
-server=$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | sort -V | tail -n 1) || true
-[[ -n $server ]] || fail 'no PostgreSQL of Debian is installed: run `make setup`'
-major=$(basename "${server%/bin/postgres}")
-libraries=${server%/bin/postgres}/lib
+# The one that the tests take: the newest that has wal2json.
+[[ -z ${PGSTREAM_PG_BIN:-} ]] || fail 'this takes the PostgreSQL of Debian: unset PGSTREAM_PG_BIN'
+plugin=$(ls -d /usr/lib/postgresql/*/lib/wal2json.so 2>/dev/null | sort -V | tail -n 1) || true
+[[ -n $plugin ]] || fail 'no PostgreSQL of Debian with wal2json is installed: run `make setup`'
+libraries=${plugin%/wal2json.so}
+major=$(basename "${libraries%/lib}")
 version=$(dpkg-query -W -f '${Version}' "postgresql-$major")
 
 if [[ -e $folder/version && $(<"$folder/version") == "$version" ]]; then exit 0; fi
