@@ -1,49 +1,27 @@
 //! `pgstream run`.
 
-use argh::{ArgsInfo, FromArgs};
 use slog::warn;
 
 use super::context::Context;
-use super::database::DatabaseOptions;
+use super::database::database_command;
 use super::failure::Failure;
 use super::shutdown::Shutdown;
-use crate::config::Secret;
 use crate::run;
 
-/// stream changes to the subscribed webhooks, until SIGINT or SIGTERM
-#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "run",
-    example = "pgstream run -c pg2webhook.env --log-level debug",
-    note = "Needs `pgstream init` before. A signal ends it in order, a second one at once.",
-    note = "Options win over the environment (PGSTREAM_POSTGRES_LISTENER_URL and others), and that over the file.",
-    note = "Takes the options of `pgstream --help` as well."
-)]
-pub struct RunCommand {
-    /// URL of the database whose changes are streamed; also --postgres-url
-    #[argh(option, arg_name = "url")]
-    pgurl: Option<Secret>,
-    /// name of the replication slot; the default is pgstream_<dbname>_slot
-    #[argh(option, arg_name = "name")]
-    replication_slot: Option<String>,
-    /// URL of the database of the subscriptions; the default is --pgurl
-    #[argh(option, arg_name = "url")]
-    store_url: Option<Secret>,
-    /// file to read the configuration from: YAML if its name ends in .yaml or .yml, else KEY=VALUE lines
-    #[argh(option, short = 'c', arg_name = "file")]
-    config: Option<String>,
+database_command! {
+    /// stream changes to the subscribed webhooks, until SIGINT or SIGTERM
+    #[argh(
+        name = "run",
+        example = "pgstream run -c pg2webhook.env --log-level debug",
+        note = "Needs `pgstream init` before. A signal ends it in order, a second one at once."
+    )]
+    pub struct RunCommand {
+    }
 }
 
 impl RunCommand {
     pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
-        let sources = DatabaseOptions {
-            pgurl: &self.pgurl,
-            replication_slot: &self.replication_slot,
-            store_url: &self.store_url,
-            config: &self.config,
-        }
-        .sources();
+        let sources = self.sources();
         let config = context.load(&sources)?;
         context.block_on(async {
             let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;

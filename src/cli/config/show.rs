@@ -1,51 +1,31 @@
 //! `pgstream config show`.
 
-use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 use slog::warn;
 
 use crate::cli::context::Context;
-use crate::cli::database::DatabaseOptions;
+use crate::cli::database::database_command;
 use crate::cli::failure::Failure;
 use crate::cli::on_store::show;
 use crate::cli::table::table;
-use crate::config::{self, Origin, Position, Secret, Setting};
+use crate::config::{self, Origin, Position, Setting};
 
-/// show what `pgstream run` would be configured with, and where each value comes from; passwords are masked
-#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "show",
-    example = "pgstream config show -c pgstream.yaml --json",
-    note = "Takes the options of `pgstream --help` as well."
-)]
-pub(super) struct ShowCommand {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-    /// URL of the database whose changes are streamed; also --postgres-url
-    #[argh(option, arg_name = "url")]
-    pgurl: Option<Secret>,
-    /// name of the replication slot; the default is pgstream_<dbname>_slot
-    #[argh(option, arg_name = "name")]
-    replication_slot: Option<String>,
-    /// URL of the database of the subscriptions; the default is --pgurl
-    #[argh(option, arg_name = "url")]
-    store_url: Option<Secret>,
-    /// file to read the configuration from: YAML if its name ends in .yaml or .yml, else KEY=VALUE lines
-    #[argh(option, short = 'c', arg_name = "file")]
-    config: Option<String>,
+database_command! {
+    /// show what `pgstream run` would be configured with, and where each value comes from; passwords are masked
+    #[argh(
+        name = "show",
+        example = "pgstream config show -c pgstream.yaml --json"
+    )]
+    pub(super) struct ShowCommand {
+        /// print JSON
+        #[argh(switch)]
+        json: bool,
+    }
 }
 
 impl ShowCommand {
     pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
-        let sources = DatabaseOptions {
-            pgurl: &self.pgurl,
-            replication_slot: &self.replication_slot,
-            store_url: &self.store_url,
-            config: &self.config,
-        }
-        .sources();
+        let sources = self.sources();
         let (settings, warnings) = config::settings(&sources)?;
         for warning in &warnings {
             warn!(context.log, "{}", warning);
