@@ -3,11 +3,13 @@
 //! Every endpoint is a path of one receiver that takes a while for each answer, so that what is measured is whether
 //! requests are under way at one time, and not how fast this machine is. The figures are printed.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pgstream::delivery::Target;
 use serde_json::json;
 
 use crate::support::program::Program;
@@ -146,8 +148,15 @@ fn cost_the_others_nothing(bad: Vec<Bad>, queue: u64) {
     world
         .sql
         .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
-    assert!(program.terminate().0.success());
-    // Each healthy one got everything once, and the others all of their share.
+    let (status, log) = program.terminate();
+    assert!(status.success());
+    let failed: HashSet<(&str, &str)> = log
+        .iter()
+        .filter(|line| line["msg"] == "delivery failed")
+        .filter_map(|line| Some((line["endpoint"].as_str()?, line["webhook_id"].as_str()?)))
+        .collect();
+    // Each healthy one got everything, and nothing twice but what it did not answer in time, as can be on a busy machine;
+    // the others got all of their share.
     let requests = receiver.requests();
     for number in 0..ENDPOINTS {
         let mut ids: Vec<&str> = requests
@@ -155,15 +164,17 @@ fn cost_the_others_nothing(bad: Vec<Bad>, queue: u64) {
             .filter(|request| endpoint(request) == number)
             .map(|request| request.header("webhook-id").unwrap())
             .collect();
-        let all = ids.len();
+        let url = Arc::from(receiver.url(&format!("/{number}")));
+        let shown = Target::parse(&url).unwrap().to_string();
         ids.sort_unstable();
+        let again = ids.windows(2).filter(|pair| pair[0] == pair[1]);
+        let unasked = again
+            .map(|pair| pair[0])
+            .find(|id| !failed.contains(&(&*shown, *id)));
+        assert_eq!(unasked, None, "endpoint {number} got this twice");
         ids.dedup();
         let measurements = if number < worse { 1 } else { 3 };
         assert_eq!(ids.len(), measurements * ROWS * CHANGES, "endpoint {number}");
-        assert!(
-            number < worse || all == ids.len(),
-            "endpoint {number}: some came twice"
-        );
     }
 }
 

@@ -18,7 +18,7 @@ const MAX_RELATIONS: usize = 20_000;
 /// How many prefixes of messages are remembered, and how long they may be: anyone may make them up.
 const MAX_PREFIXES: usize = 1_000;
 /// See [`MAX_PREFIXES`].
-const MAX_PREFIX_LEN: usize = 256;
+const MAX_PREFIX_LEN: usize = 512;
 
 /// A table, as far as the pipeline is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
