@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::support::database;
-use crate::support::program::Program;
+use crate::support::program::{Program, command};
 use crate::support::receiver::Request;
 use crate::support::world::{DEADLINE, Sql, World, receiver};
 
@@ -137,7 +137,18 @@ fn start(world: &World) -> Program {
 
 #[test]
 fn every_event_says_what_was_true_for_it() {
+    every_event_is_true_with("full");
+}
+
+#[test]
+fn and_so_does_it_where_entries_hold_what_changed() {
+    every_event_is_true_with("changed");
+}
+
+/// With entries of this form.
+fn every_event_is_true_with(schema_log: &str) {
     let mut world = World::new(&[("deadlock_timeout", "100ms")]);
+    command(&world.url(), &["init", "--schema-log", schema_log]);
     world
         .sql
         .run("SELECT pg_create_logical_replication_slot('model', 'wal2json')");

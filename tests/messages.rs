@@ -171,6 +171,8 @@ fn a_message_outside_of_a_transaction_is_confirmed_when_it_is_delivered_and_not_
     let requests = receiver.wait_for(|requests| requests.len() == 2, DEADLINE);
     assert_eq!(contents(&requests), ["one", "one"]);
     assert_eq!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
+    let id = requests[0].header("webhook-id").unwrap();
+    assert_eq!(id.split('-').nth(2), Some("m"), "{id}");
     world.sql.wait_for(&confirmed_reaches(&end));
     drop(program);
 }

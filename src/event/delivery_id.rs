@@ -23,21 +23,40 @@ pub struct Source {
     pub epoch: u32,
 }
 
+/// What an event is made of. A message and a change of one record of the WAL never share an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdKind {
+    /// A change of a table.
+    Change,
+    /// A logical message.
+    Message,
+}
+
+impl IdKind {
+    const fn letter(self) -> char {
+        match self {
+            Self::Change => 'c',
+            Self::Message => 'm',
+        }
+    }
+}
+
 /// The room an id takes at most: 20 + 10 + 1 + 16 + 16 + 16 + 10 characters and the dashes between them.
 const MAX_ID_LEN: usize = 95;
 
 impl Source {
-    /// The `webhook-id` of a change of a table within a transaction:
-    /// `<system identifier>-<epoch>-c-<commit LSN>-<change LSN>-<hash of schema and table>-<occurrence>`,
+    /// The `webhook-id` of a change of a table within a transaction, or of a message, whose prefix stands for the table:
+    /// `<system identifier>-<epoch>-<kind>-<commit LSN>-<change LSN>-<hash of schema and table>-<occurrence>`,
     /// the LSNs as one hexadecimal number.
     #[must_use]
-    pub fn change_id(&self, commit_lsn: Lsn, lsn: Lsn, table_hash: u64, occurrence: u32) -> String {
+    pub fn id(&self, kind: IdKind, commit_lsn: Lsn, lsn: Lsn, table_hash: u64, occurrence: u32) -> String {
         let mut id = String::with_capacity(MAX_ID_LEN);
         write!(
             id,
-            "{}-{}-c-{:X}-{:X}-{table_hash:016x}-{occurrence}",
+            "{}-{}-{}-{:X}-{:X}-{table_hash:016x}-{occurrence}",
             self.system_identifier,
             self.epoch,
+            kind.letter(),
             commit_lsn.as_u64(),
             lsn.as_u64()
         )
@@ -124,7 +143,8 @@ mod tests {
             system_identifier: 7_481_234_567_890_123_456,
             epoch: 1,
         };
-        let id = source.change_id(
+        let id = source.id(
+            IdKind::Change,
             Lsn::new(0x015A_5DE8),
             Lsn::new(0x015A_5C70),
             table_hash("public", "test"),
@@ -138,7 +158,13 @@ mod tests {
         };
         assert_eq!(
             longest
-                .change_id(Lsn::new(u64::MAX), Lsn::new(u64::MAX), 0, u32::MAX)
+                .id(
+                    IdKind::Message,
+                    Lsn::new(u64::MAX),
+                    Lsn::new(u64::MAX),
+                    0,
+                    u32::MAX
+                )
                 .len(),
             MAX_ID_LEN
         );

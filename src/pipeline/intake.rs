@@ -21,7 +21,7 @@ use super::relations::{Kind, Relation, Relations};
 use super::routes::{Receivers, Routes};
 use super::{OWN_SCHEMA, PipelineError};
 use crate::delivery::Dispatcher;
-use crate::event::{self, Event, Injection, Occurrences, Origin, Position, Source};
+use crate::event::{self, Event, IdKind, Injection, Occurrences, Origin, Position, Source};
 use crate::filter::TableFilter;
 use crate::progress::{Budget, Ledger};
 use crate::replication::Intake;
@@ -333,10 +333,15 @@ impl StreamIntake {
         {
             injector.incomplete(&relation.name, relation.hash);
         }
+        let id_kind = if kind == EventType::Message {
+            IdKind::Message
+        } else {
+            IdKind::Change
+        };
         let event = Arc::new(Event {
             id: self
                 .source
-                .change_id(open.commit_lsn, lsn, relation.hash, occurrence),
+                .id(id_kind, open.commit_lsn, lsn, relation.hash, occurrence),
             table: Arc::clone(&relation.name),
             action: kind.letter().chars().next().unwrap_or_default(),
             position: Position {

@@ -256,7 +256,8 @@ fn columns(entries: &[At]) -> (Vec<&str>, Vec<String>) {
 /// and what is noted for slots that there are not any more. Says how many entries that were.
 ///
 /// A reader may need an entry until it has confirmed the transaction of one that makes it superfluous: only from then on
-/// every start of it is beyond that.
+/// every start of it is beyond that. What a slot has confirmed is in memory until the next checkpoint, and a crash of
+/// the server takes it back; where it begins to decode is on disk, and never beyond.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -270,7 +271,7 @@ pub async fn prune(pool: &PgPool, slot: &str, age: Duration, limit: i64) -> Resu
     .map_err(failed("delete from"))?;
     let gone: i64 = sqlx::query_scalar(
         "WITH readers AS MATERIALIZED (
-             SELECT s.slot_name::text AS slot, s.confirmed_flush_lsn FROM pg_replication_slots AS s
+             SELECT s.slot_name::text AS slot, s.restart_lsn FROM pg_replication_slots AS s
               WHERE EXISTS (SELECT FROM pgstream.schema_log_applied AS a WHERE a.slot = s.slot_name)),
          gone AS MATERIALIZED (
              SELECT a.schema_log_id AS id
@@ -280,12 +281,12 @@ pub async fn prune(pool: &PgPool, slot: &str, age: Duration, limit: i64) -> Resu
                 AND (l.id IS NULL
                      OR l.acked AND l.created_at < (now() AT TIME ZONE 'UTC') - $2 * interval '1 second')
                 AND NOT EXISTS (
-                        SELECT FROM readers AS r WHERE (a.superseded_at < r.confirmed_flush_lsn) IS NOT TRUE)
+                        SELECT FROM readers AS r WHERE (a.superseded_at < r.restart_lsn) IS NOT TRUE)
                 AND NOT EXISTS (
                         SELECT FROM readers AS r
                           JOIN pgstream.schema_log_applied AS o ON o.slot = r.slot
                          WHERE o.schema_log_id = a.schema_log_id
-                           AND (o.superseded_at < r.confirmed_flush_lsn) IS NOT TRUE)
+                           AND (o.superseded_at < r.restart_lsn) IS NOT TRUE)
               ORDER BY a.superseded_at LIMIT $3),
          tables AS (DELETE FROM pgstream.schema_log_tables AS t USING gone WHERE t.schema_log_id = gone.id),
          applied AS (DELETE FROM pgstream.schema_log_applied AS a USING gone WHERE a.schema_log_id = gone.id),
