@@ -11,6 +11,7 @@
 //! | [`replication`] | the replication connection: records out, confirmed LSN in |
 //! | [`pipeline`] | from a record to deliveries: filter, inject, match, encode, submit |
 //! | [`schema_log`] | what the tables of the changes look like: known from the schema log, and injected into events |
+//! | [`snapshot`] | existing rows: which tables are read, by whom, and how far that has come |
 //! | [`event`] | the change as it is delivered: its stable id, its place in the order, its payload |
 //! | [`progress`] | what is settled, and how many bytes are in flight (pure) |
 //! | [`delivery`] | lanes, workers, exchanges and backlogs: from a submitted delivery to its outcome |
@@ -60,6 +61,7 @@ pub mod event;
 pub mod filter;
 pub mod http_server;
 pub mod operator;
+pub mod patterns;
 pub mod pipeline;
 pub mod progress;
 pub mod receiver;
@@ -67,6 +69,7 @@ pub mod replication;
 pub mod run;
 pub mod schema_log;
 pub mod setup;
+pub mod snapshot;
 pub mod store;
 pub mod subscription;
 pub mod telemetry;

@@ -31,6 +31,7 @@ mod resume;
 mod retention;
 mod running;
 mod schema_log_store;
+mod snapshot;
 mod standby;
 mod store;
 mod stream;

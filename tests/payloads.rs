@@ -13,7 +13,7 @@ use crate::support::world::{
 };
 
 /// What every type is tried with: its name in SQL, a literal, its name in the payload, and the value there.
-const TYPES: &[(&str, &str, &str, &str)] = &[
+pub(crate) const TYPES: &[(&str, &str, &str, &str)] = &[
     ("smallint", "'-32768'", "smallint", "-32768"),
     ("integer", "'2147483647'", "integer", "2147483647"),
     ("bigint", "'9223372036854775807'", "bigint", "9223372036854775807"),
@@ -148,13 +148,13 @@ const TYPES: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// The types that have to be made first.
-const OWN_TYPES: &str = "CREATE TYPE public.mood AS ENUM ('sad', 'so so');
+pub(crate) const OWN_TYPES: &str = "CREATE TYPE public.mood AS ENUM ('sad', 'so so');
     CREATE SCHEMA elsewhere; CREATE TYPE elsewhere.mood AS ENUM ('near', 'far');
     CREATE TYPE public.pair AS (number int, word text);
     CREATE DOMAIN public.positive AS int CHECK (VALUE > 0)";
 
 /// Everything that a role or a database can do to the way in which values are printed.
-const HOSTILE: &str = "DO $$ DECLARE target text; setting text; BEGIN
+pub(crate) const HOSTILE: &str = "DO $$ DECLARE target text; setting text; BEGIN
     FOREACH target IN ARRAY ARRAY['ROLE postgres', 'DATABASE postgres', 'ROLE postgres IN DATABASE postgres'] LOOP
         FOREACH setting IN ARRAY ARRAY[
             $a$DateStyle = 'German'$a$, $a$IntervalStyle = 'iso_8601'$a$, $a$TimeZone = 'Asia/Kathmandu'$a$,
@@ -181,24 +181,29 @@ fn settled(world: &mut World, receiver: &Receiver) -> Vec<Arc<Request>> {
         .collect()
 }
 
-/// A row of every type, one of NULLs, and an update, as they arrive.
-fn assert_every_type(world: &mut World) {
-    let program = world.start(&[]);
-    let receiver = subscribed(&program);
-    let names: Vec<String> = (0..TYPES.len()).map(|number| format!("c{number}")).collect();
-    let definitions: Vec<String> = names
+/// Makes a table of every type, and in it a row with values and one of NULLs.
+pub(crate) fn every_type() -> String {
+    let definitions = TYPES
         .iter()
-        .zip(TYPES)
-        .map(|(name, (sql, ..))| format!("{name} {sql}"))
-        .collect();
+        .enumerate()
+        .map(|(number, (sql, ..))| format!("c{number} {sql}"));
+    let definitions: Vec<String> = definitions.collect();
     let literals: Vec<&str> = TYPES.iter().map(|(_, literal, ..)| *literal).collect();
-    world.sql.run(&format!(
+    format!(
         "CREATE TABLE public.every (id int PRIMARY KEY, {}, doubled bigint GENERATED ALWAYS AS (id * 2) STORED);
          INSERT INTO public.every VALUES (1, {});
          INSERT INTO public.every VALUES (2)",
         definitions.join(", "),
         literals.join(", ")
-    ));
+    )
+}
+
+/// A row of every type, one of NULLs, and an update, as they arrive.
+fn assert_every_type(world: &mut World) {
+    let program = world.start(&[]);
+    let receiver = subscribed(&program);
+    let names: Vec<String> = (0..TYPES.len()).map(|number| format!("c{number}")).collect();
+    world.sql.run(&every_type());
     let mut requests = settled(world, &receiver);
     requests.sort_by_key(|request| Change::of(request).key);
     assert_eq!(requests.len(), 2);

@@ -19,6 +19,7 @@
 //! | [`frontend`] | the messages we send, likewise |
 //! | [`replication`] | what travels inside CopyData once replication has started |
 //! | [`wal2json`] | the records inside XLogData |
+//! | [`copy_text`] | the rows of COPY |
 //! | [`limits`] | every bound, by name |
 //! | `reader` (private) | the one place that turns a peer's bytes into integers |
 //!
@@ -33,6 +34,7 @@
 
 pub mod backend;
 pub mod codec;
+pub mod copy_text;
 pub mod error;
 pub mod frontend;
 pub mod limits;

@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::init::InitCommand;
 use super::listen::ListenCommand;
 use super::run::RunCommand;
+use super::snapshot::SnapshotCommand;
 use super::tear_down::TearDownCommand;
 use super::version::VersionCommand;
 use crate::telemetry::{self, LogFormat, LogLevel, LogOptions};
@@ -54,6 +55,8 @@ pub enum Command {
     TearDown(TearDownCommand),
     /// Stream changes to the subscribed webhooks.
     Run(RunCommand),
+    /// Deliver existing rows to the subscribed webhooks.
+    Snapshot(SnapshotCommand),
     /// Look at endpoints, and say what is to be done with them.
     Endpoints(EndpointsCommand),
     /// Look at dead letters, replay or discard them.
@@ -117,6 +120,7 @@ impl Command {
             Self::Init(command) => command.execute(context),
             Self::TearDown(command) => command.execute(context),
             Self::Run(command) => command.execute(context),
+            Self::Snapshot(command) => command.execute(context),
             Self::Endpoints(command) => command.execute(context),
             Self::DeadLetters(command) => command.execute(context),
             Self::Config(command) => command.execute(context),

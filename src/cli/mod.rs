@@ -20,6 +20,7 @@ mod on_store;
 mod progress;
 mod run;
 mod shutdown;
+mod snapshot;
 mod table;
 mod tear_down;
 mod version;

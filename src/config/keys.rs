@@ -264,6 +264,64 @@ pub const DEAD_LETTER_RETENTION: Key = Key::text(
     "How long dead letters are kept",
 );
 
+/// The database whose existing rows are read.
+pub const SNAPSHOT_URL: Key = Key::url(
+    "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL",
+    "source.postgres.snapshot.url",
+    Derived("the listener's URL"),
+    "URL of the database to take the snapshot of: the source, perhaps with another role",
+);
+
+/// Which tables' existing rows are read.
+pub const SNAPSHOT_TABLES: Key = Key::list(
+    "PGSTREAM_POSTGRES_SNAPSHOT_TABLES",
+    "source.postgres.snapshot.tables",
+    Derived("none"),
+    "Tables whose existing rows `pgstream snapshot` reads: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by blanks; a partition also matches by its root",
+    " ",
+);
+
+/// Which of them are not.
+pub const SNAPSHOT_EXCLUDED_TABLES: Key = Key::list(
+    "PGSTREAM_POSTGRES_SNAPSHOT_EXCLUDED_TABLES",
+    "source.postgres.snapshot.excluded_tables",
+    Derived("none"),
+    "Tables that the snapshot leaves out of these; written alike",
+    " ",
+);
+
+/// How many tables are read at one time.
+pub const SNAPSHOT_WORKERS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_WORKERS",
+    "source.postgres.snapshot.snapshot_workers",
+    Default("2"),
+    "How many tables the snapshot reads at one time",
+);
+
+/// How many sessions read one table.
+pub const SNAPSHOT_TABLE_WORKERS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_TABLE_WORKERS",
+    "source.postgres.snapshot.data.table_workers",
+    Default("4"),
+    "How many sessions read one table at one time",
+);
+
+/// What one of them reads at one time.
+pub const SNAPSHOT_BATCH_BYTES: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_BATCH_BYTES",
+    "source.postgres.snapshot.data.batch_bytes",
+    Default("64MiB"),
+    "Bytes of a table on disk that one of these sessions reads at one time",
+);
+
+/// How many sessions read altogether.
+pub const SNAPSHOT_MAX_CONNECTIONS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_MAX_CONNECTIONS",
+    "source.postgres.snapshot.data.max_connections",
+    Default("8"),
+    "How many sessions of the source the snapshot may use altogether",
+);
+
 /// The database whose schema log fills in the events' metadata.
 pub const INJECTOR_URL: Key = Key::url(
     "PGSTREAM_INJECTOR_STORE_POSTGRES_URL",
@@ -299,7 +357,7 @@ pub const EXCLUDE_TABLES: Key = Key::list(
 );
 
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 31] = [
+pub const KEYS: [Key; 36] = [
     LISTENER_URL,
     MODE,
     SLOT_NAME,
@@ -323,19 +381,13 @@ pub const KEYS: [Key; 31] = [
     BACKLOG_MAX_BYTES,
     BACKLOG_MAX_ROWS,
     DEAD_LETTER_RETENTION,
-    Key::url(
-        "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL",
-        "source.postgres.snapshot.url",
-        NotYet("the initial snapshot"),
-        "URL of the database to take the initial snapshot of",
-    ),
-    Key::list(
-        "PGSTREAM_POSTGRES_SNAPSHOT_TABLES",
-        "source.postgres.snapshot.tables",
-        NotYet("the initial snapshot"),
-        "Tables to take the initial snapshot of",
-        " ",
-    ),
+    SNAPSHOT_URL,
+    SNAPSHOT_TABLES,
+    SNAPSHOT_EXCLUDED_TABLES,
+    SNAPSHOT_WORKERS,
+    SNAPSHOT_TABLE_WORKERS,
+    SNAPSHOT_BATCH_BYTES,
+    SNAPSHOT_MAX_CONNECTIONS,
     INJECTOR_URL,
     SCHEMA_LOG_RETENTION,
     INCLUDE_TABLES,

@@ -4,10 +4,12 @@ use super::error::{ConfigError, Origin, Problem};
 use super::keys::{self, Key, State};
 use super::sources::{Layers, Sources};
 use super::{
-    BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig, StoreConfig,
+    BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig, SnapshotConfig,
+    StoreConfig,
 };
 use super::{slot_name, value};
-use crate::filter::{Patterns, TableFilter};
+use crate::filter::TableFilter;
+use crate::patterns::Patterns;
 
 impl Config {
     /// Reads and validates the whole configuration: flags win over the environment, and that over the file.
@@ -32,28 +34,33 @@ impl Config {
         let notifier = reader.notifier();
         let injector = reader.url(&keys::INJECTOR_URL);
         let filter = reader.filter();
+        let snapshot = reader.snapshot();
         let schema_log_retention = reader.value(&keys::SCHEMA_LOG_RETENTION, value::retention_or_none);
 
         let Layers {
             problems, warnings, ..
         } = reader.layers;
-        match (source, cache, server, notifier, schema_log_retention) {
-            (Some(source), Some(cache), Some(server), Some(notifier), Some(schema_log_retention))
-                if problems.is_empty() =>
-            {
-                Ok(Self {
-                    slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
-                    store: store.unwrap_or_else(|| source.clone()),
-                    source,
-                    cache,
-                    server,
-                    notifier,
-                    injector,
-                    schema_log_retention,
-                    filter,
-                    warnings,
-                })
-            }
+        match (source, cache, server, notifier, snapshot, schema_log_retention) {
+            (
+                Some(source),
+                Some(cache),
+                Some(server),
+                Some(notifier),
+                Some(snapshot),
+                Some(schema_log_retention),
+            ) if problems.is_empty() => Ok(Self {
+                slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
+                store: store.unwrap_or_else(|| source.clone()),
+                source,
+                cache,
+                server,
+                notifier,
+                injector,
+                schema_log_retention,
+                filter,
+                snapshot,
+                warnings,
+            }),
             _ => Err(ConfigError { problems }),
         }
     }
@@ -105,6 +112,26 @@ impl Reader {
             include: self.optional(&keys::INCLUDE_TABLES, patterns).unwrap_or_default(),
             exclude: self.optional(&keys::EXCLUDE_TABLES, patterns).unwrap_or_default(),
         }
+    }
+
+    fn snapshot(&mut self) -> Option<SnapshotConfig> {
+        let url = self.url(&keys::SNAPSHOT_URL);
+        let patterns = |text: &str| Patterns::separated_by_blanks(text).map_err(|error| error.to_string());
+        let tables = self.optional(&keys::SNAPSHOT_TABLES, patterns);
+        let excluded_tables = self.optional(&keys::SNAPSHOT_EXCLUDED_TABLES, patterns);
+        let workers = self.value(&keys::SNAPSHOT_WORKERS, value::sessions);
+        let table_workers = self.value(&keys::SNAPSHOT_TABLE_WORKERS, value::sessions);
+        let batch_bytes = self.value(&keys::SNAPSHOT_BATCH_BYTES, value::size);
+        let max_connections = self.value(&keys::SNAPSHOT_MAX_CONNECTIONS, value::sessions);
+        Some(SnapshotConfig {
+            url,
+            tables: tables.unwrap_or_default(),
+            excluded_tables: excluded_tables.unwrap_or_default(),
+            workers: workers?,
+            table_workers: table_workers?,
+            batch_bytes: batch_bytes?,
+            max_connections: max_connections?,
+        })
     }
 
     fn cache(&mut self) -> Option<CacheConfig> {

@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::filter::TableFilter;
+use crate::patterns::Patterns;
 
 pub use effective::{Setting, settings};
 pub use error::{ConfigError, Origin, Position, Problem};
@@ -52,6 +53,8 @@ pub struct Config {
     pub schema_log_retention: Option<Duration>,
     /// Which tables' changes are taken.
     pub filter: TableFilter,
+    /// The reading of existing rows.
+    pub snapshot: SnapshotConfig,
     /// What is probably a mistake and does no harm, for the log: unknown `PGSTREAM_*` environment variables.
     pub warnings: Vec<String>,
 }
@@ -63,6 +66,25 @@ pub struct StoreConfig {
     pub url: PgUrl,
     /// See [`Config::warnings`].
     pub warnings: Vec<String>,
+}
+
+/// The reading of existing rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotConfig {
+    /// The database that is read, where it is not named as the source is.
+    pub url: Option<PgUrl>,
+    /// The tables that are read.
+    pub tables: Patterns,
+    /// Those of them that are not.
+    pub excluded_tables: Patterns,
+    /// How many tables are read at one time.
+    pub workers: usize,
+    /// How many sessions read one table.
+    pub table_workers: usize,
+    /// How many bytes on disk one of them reads at one time.
+    pub batch_bytes: u64,
+    /// How many sessions read altogether.
+    pub max_connections: usize,
 }
 
 /// How subscriptions are held in memory.

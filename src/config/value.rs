@@ -20,6 +20,9 @@ const MAX_EXCHANGE: Duration = Duration::from_secs(10 * 60);
 /// The most retries of one delivery.
 const MAX_RETRIES: u32 = 1_000_000;
 
+/// The most sessions at one time: a server has a few hundred for everybody.
+const MAX_SESSIONS: usize = 256;
+
 /// The most exchanges at one time: each holds a thread and a connection.
 const MAX_WORKERS: usize = 10_000;
 
@@ -52,7 +55,7 @@ pub(super) fn mode(text: &str) -> Result<(), String> {
     match text {
         "replication" => Ok(()),
         "snapshot" | "snapshot_and_replication" => Err(format!(
-            "the initial snapshot is not available yet: write replication in place of {text}"
+            "a snapshot within the stream is not available yet: write replication in place of {text}, and take it with `pgstream snapshot`"
         )),
         _ => Err(format!(
             "{text:?} is not a mode: write replication, which takes the changes"
@@ -112,6 +115,14 @@ pub(super) fn worker_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
         _ => Err(format!("{text:?} is not a whole number from 1 to {MAX_WORKERS}")),
+    }
+}
+
+/// How many sessions of a database may be used at one time.
+pub(super) fn sessions(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=MAX_SESSIONS).contains(&count) => Ok(count),
+        _ => Err(format!("{text:?} is not a whole number from 1 to {MAX_SESSIONS}")),
     }
 }
 

@@ -78,6 +78,45 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The id of a version of a row that a snapshot shows:
+    /// `<system identifier>-<epoch>-s-<run>-<OID of the table>-<xmin>-<page>-<line pointer>`.
+    ///
+    /// A version that is read again in the same run has the same id; another version of the row has another one.
+    #[must_use]
+    pub fn row_id(&self, run: i64, oid: u32, version: RowVersion<'_>) -> String {
+        let RowVersion { xmin, page, line } = version;
+        format!(
+            "{}-{}-s-{run}-{oid}-{xmin}-{page}-{line}",
+            self.system_identifier, self.epoch
+        )
+    }
+}
+
+/// A version of a row: the transaction that has written it, and where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowVersion<'a> {
+    /// Its `xmin`.
+    pub xmin: &'a str,
+    /// The page in its `ctid`.
+    pub page: &'a str,
+    /// The line pointer there.
+    pub line: &'a str,
+}
+
+impl<'a> RowVersion<'a> {
+    /// Reads `ctid`, which is printed as `(page,line)`, and `xmin`. None if they are anything else.
+    #[must_use]
+    pub fn read(ctid: &'a str, xmin: &'a str) -> Option<Self> {
+        let (page, line) = ctid.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        [xmin, page, line]
+            .into_iter()
+            .all(is_number)
+            .then_some(Self { xmin, page, line })
+    }
+}
+
 /// The hash of a table's name in ids: XXH3 (64 bits) of schema, a zero byte, and table.
 #[must_use]
 pub fn table_hash(schema: &str, table: &str) -> u64 {
@@ -130,6 +169,25 @@ mod tests {
             .map(|(lsn, table)| occurrences.next(Lsn::new(lsn), table))
             .to_vec();
         assert_eq!(counted, [0, 1, 0, 2, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_row_version_has_an_id_of_its_own() {
+        let source = Source {
+            system_identifier: 7,
+            epoch: 1,
+        };
+        let version = RowVersion::read("(12,3)", "4567").unwrap();
+        assert_eq!(source.row_id(5, 16_384, version), "7-1-s-5-16384-4567-12-3");
+        for (ctid, xmin) in [
+            ("12,3", "1"),
+            ("(12,)", "1"),
+            ("(1,2)", ""),
+            ("(a,2)", "1"),
+            ("(1,2,3)", "1"),
+        ] {
+            assert_eq!(RowVersion::read(ctid, xmin), None, "{ctid} {xmin}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod model;
 mod order;
 mod payload;
 
-pub use delivery_id::{IdKind, Occurrences, Source, table_hash};
+pub use delivery_id::{IdKind, Occurrences, RowVersion, Source, table_hash};
 pub use description::{Description, KnownColumn, KnownTable};
 pub use injection::Injection;
 pub use model::{Event, Origin, Position, TableName};

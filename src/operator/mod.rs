@@ -18,5 +18,6 @@ mod error;
 pub mod letters;
 pub mod moving;
 pub mod settings;
+pub mod snapshots;
 
 pub use error::OperatorError;

@@ -31,9 +31,9 @@ use crate::subscription::cache::Subscriptions;
 use crate::subscription::model::EventType;
 
 /// What an event takes in memory beside its payload, in bytes.
-const EVENT_OVERHEAD: usize = 320;
+pub(super) const EVENT_OVERHEAD: usize = 320;
 /// What each delivery of it takes.
-const DELIVERY_OVERHEAD: usize = 160;
+pub(super) const DELIVERY_OVERHEAD: usize = 160;
 
 /// Stands for records that cannot be read where tables are told apart.
 const RAW: u64 = 0;

@@ -1,6 +1,7 @@
 //! From a record to deliveries: filter, match, encode, submit.
 //!
-//! The stream enters here through [`StreamIntake`]. What happens to a record:
+//! The stream enters here through [`StreamIntake`], rows that were read from tables through [`RowIntake`]. What happens to
+//! a record of the stream:
 //!
 //! ```text
 //! header -> own table?  -> relation (its partition root) -> receivers of (set, relation, action)
@@ -22,10 +23,12 @@ mod intake;
 mod parked;
 mod relations;
 mod routes;
+mod rows;
 mod sweep;
 
 pub use error::PipelineError;
 pub use intake::{Parts, StartingInjector, StreamIntake};
+pub use rows::{RowEntrance, RowIntake, RowTable};
 pub use sweep::sweep;
 
 /// The schema of our own tables, of which only the schema log's entries are delivered.
@@ -45,6 +48,7 @@ const FILTERED_TABLES: &[&str] = &[
     "webhook_backlog",
     "webhook_backlog_marks",
     "webhook_dead_letters",
+    "snapshot_tables",
     "source_migrations",
     "store_migrations",
 ];

@@ -71,18 +71,23 @@ impl Routes {
                 .clear();
             self.memo.retain(|route, _| route.generation >= self.newest);
         }
-        let TableName { schema, table, root } = &*relation.name;
-        let root = root
-            .as_ref()
-            .map(|(schema, table)| (schema.as_str(), table.as_str()));
-        let urls = set.receivers(schema, table, root, event);
-        let receivers: Receivers = urls.into_iter().filter_map(|url| self.outbox(url)).collect();
+        let receivers = self.resolve(set, &relation.name, event);
         if self.memo.len() >= MAX_ROUTES {
             // Tables that are created, changed and dropped all day get new numbers each time.
             self.memo.clear();
         }
         self.memo.insert(route, Arc::clone(&receivers));
         receivers
+    }
+
+    /// The same for a table by its name, without the memo.
+    pub(super) fn resolve(&self, set: &SubscriptionSet, name: &TableName, event: EventType) -> Receivers {
+        let TableName { schema, table, root } = name;
+        let root = root
+            .as_ref()
+            .map(|(schema, table)| (schema.as_str(), table.as_str()));
+        let urls = set.receivers(schema, table, root, event);
+        urls.into_iter().filter_map(|url| self.outbox(url)).collect()
     }
 
     /// The outbox of a URL. One that cannot be an endpoint, which only SQL can have put there, is reported once.

@@ -61,6 +61,14 @@ pub struct Transaction {
     pending: Option<Arc<Pending>>,
 }
 
+/// Deliveries that belong to no transaction of the stream, and are waited for together.
+///
+/// It is settled once it is [closed](Self::close) and each of its tokens is settled; never, if one was dropped.
+#[derive(Debug)]
+pub struct Group {
+    pending: Arc<Pending>,
+}
+
 /// The obligation to settle one delivery. Whoever holds it either settles it or leaves its transaction unconfirmed.
 #[derive(Debug)]
 #[must_use = "a token that is not settled holds back the confirmed LSN for good"]
@@ -164,6 +172,47 @@ impl Ledger {
     }
 }
 
+impl Default for Group {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Group {
+    /// A group without deliveries yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let pending = Pending {
+            // One for the group itself, until it is closed.
+            deliveries: AtomicUsize::new(1),
+            settled: Arc::new(Notify::new()),
+        };
+        Self {
+            pending: Arc::new(pending),
+        }
+    }
+
+    /// A token for one more delivery.
+    pub fn token(&self) -> SettleToken {
+        self.pending.deliveries.fetch_add(1, Ordering::Relaxed);
+        SettleToken {
+            pending: Arc::clone(&self.pending),
+        }
+    }
+
+    /// No delivery is added any more. Resolves once all of them are settled.
+    pub async fn close(self) {
+        SettleToken {
+            pending: Arc::clone(&self.pending),
+        }
+        .settle();
+        while !self.pending.is_settled() {
+            // What was notified before is not lost: one permit is kept.
+            self.pending.settled.notified().await;
+        }
+    }
+}
+
 impl Pending {
     fn is_settled(&self) -> bool {
         // Pairs with the release in `settle`: what a worker wrote before it settled is visible from here on.
@@ -185,6 +234,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_group_is_settled_with_its_last_delivery() {
+        Group::new().close().await;
+        let group = Group::new();
+        let (first, second) = (group.token(), group.token());
+        first.settle();
+        let mut closed = std::pin::pin!(group.close());
+        assert!(futures_util::poll!(closed.as_mut()).is_pending());
+        second.settle();
+        closed.await;
+        let group = Group::new();
+        drop(group.token());
+        let mut closed = std::pin::pin!(group.close());
+        assert!(
+            futures_util::poll!(closed.as_mut()).is_pending(),
+            "a lost delivery is never settled"
+        );
+    }
 
     fn ledger(start: u64) -> Ledger {
         Ledger::new(Lsn::new(start), Arc::new(Notify::new()))

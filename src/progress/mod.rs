@@ -7,4 +7,4 @@ mod budget;
 mod ledger;
 
 pub use budget::{Budget, Share};
-pub use ledger::{Ledger, SettleToken, Transaction};
+pub use ledger::{Group, Ledger, SettleToken, Transaction};

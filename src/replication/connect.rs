@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use pgstream_proto::frontend::StartupMessage;
+use pgstream_proto::wal2json::SESSION_SETTINGS;
 use pgstream_proto::{BackendMessage, FrontendMessage, PgCodec, limits};
 use tokio::time::timeout;
 use tokio_util::codec::Framed;
@@ -18,22 +19,8 @@ use crate::config::PgUrl;
 /// How long connecting may take, where the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Session settings that decide how values are printed, pinned so that no setting of the role or the database can
-/// change a payload. Those of the start-up message win over `ALTER ROLE … SET` and `ALTER DATABASE … SET`.
-///
-/// `search_path` decides whether wal2json prints a type as `mood` or `public.mood`, and `quote_all_identifiers`
-/// whether it prints quotes that it then fails to escape.
-const PINNED: &[(&str, &str)] = &[
-    ("client_encoding", "UTF8"),
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("TimeZone", "UTC"),
-    ("extra_float_digits", "3"),
-    ("bytea_output", "hex"),
-    ("search_path", "public"),
-    ("quote_all_identifiers", "off"),
-    ("statement_timeout", "0"),
-];
+/// Session settings of ours. Those of the start-up message win over `ALTER ROLE … SET` and `ALTER DATABASE … SET`.
+const PINNED: &[(&str, &str)] = &[("statement_timeout", "0")];
 
 impl Connection {
     /// Connects and authenticates.
@@ -93,6 +80,7 @@ fn startup_message(url: &PgUrl) -> StartupMessage {
     ];
     let parameters = own
         .iter()
+        .chain(SESSION_SETTINGS)
         .chain(PINNED)
         .map(|&(name, value)| (name.to_owned(), value.to_owned()));
     StartupMessage {

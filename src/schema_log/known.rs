@@ -195,6 +195,13 @@ pub(super) fn describe_from(entry: &str, json: &str, table: &str) -> Option<Desc
     Some(Description::new(Some(entry), Some(&table.known())))
 }
 
+/// The same of a table as the newest entry that touched it describes it, in a schema whose newest entry is this one.
+pub(super) fn describe_newest(schema_id: Option<&str>, json: Option<&str>, table: &str) -> Description {
+    let tables = json.and_then(|json| read_tables(json).ok()).unwrap_or_default();
+    let table = tables.iter().find(|candidate| candidate.name == table);
+    Description::new(schema_id, table.map(|table| table.known()).as_ref())
+}
+
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

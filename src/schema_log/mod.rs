@@ -44,5 +44,5 @@ mod recorder;
 pub use error::InjectorError;
 pub use injector::{Injector, LookAhead};
 pub use known::KnownTables;
-pub use open::open;
+pub use open::{describe, open};
 pub use recorder::{Ended, Recording};

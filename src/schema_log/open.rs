@@ -1,8 +1,10 @@
-//! Opening the database of the schema log.
+//! Opening the database of the schema log, and asking it.
 
 use super::InjectorError;
+use super::known::describe_newest;
 use crate::config::PgUrl;
-use crate::store::{self, MigrationSet, PgPool, schema_log as table};
+use crate::event::Description;
+use crate::store::{self, MigrationSet, PgPool, StoreError, schema_log as table};
 
 /// Connects to the database of `url`, and checks that it is the source, that it has a schema log of this release, and that
 /// this role may write to it.
@@ -35,4 +37,13 @@ pub async fn open(
     // Nothing is written, but the rights to do so are looked at.
     let _ = table::record(&pool, slot, &[], &[]).await?;
     Ok(pool)
+}
+
+/// What the schema log says of a table now. True of rows that are read while nobody can alter the table.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn describe(pool: &PgPool, schema: &str, table: &str) -> Result<Description, StoreError> {
+    let (schema_id, json) = table::newest(pool, schema, table).await?;
+    Ok(describe_newest(schema_id.as_deref(), json.as_deref(), table))
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pgstream_proto::wal2json::SESSION_SETTINGS;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use super::StoreError;
 use crate::config::{Host, PgUrl};
@@ -34,12 +35,44 @@ const PINNED: &[(&str, &str)] = &[
     ("search_path", "pg_catalog, pg_temp"),
 ];
 
+/// What the sessions are pinned to that read rows, beside the settings that decide how they are printed.
+///
+/// - rows that a policy hides make the reading fail instead of being missed: what the role cannot see would be lost.
+/// - no time limits, as above.
+const PINNED_READING: &[(&str, &str)] = &[
+    ("row_security", "off"),
+    ("default_transaction_read_only", "on"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("jit", "off"),
+];
+
+/// A session that reads rows, printed as wal2json prints them.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreError> {
+    let settings = SESSION_SETTINGS.iter().chain(PINNED_READING);
+    let mut session = session(url, &connect_options(url, settings.copied())).await?;
+    // A database without an encoding may hold anything. One row that is not UTF-8 would make the server end the reading of
+    // all of them; as it is, it comes and is found to be so here.
+    session
+        .execute(
+            "SELECT set_config('client_encoding', 'SQL_ASCII', false)
+              WHERE current_setting('server_encoding') = 'SQL_ASCII'",
+        )
+        .await
+        .map_err(StoreError::query("set the encoding of a session"))?;
+    Ok(session)
+}
+
 /// Connects to the database of `url` and checks that it answers. The pool makes further connections on demand.
 ///
 /// # Errors
 /// [`StoreError::Connect`] or [`StoreError::ConnectTimeout`]. Both name the URL without its password.
 pub async fn connect(url: &PgUrl) -> Result<PgPool, StoreError> {
-    let options = connect_options(url);
+    let options = connect_options(url, PINNED.iter().copied());
     // The pool would hide why a connection fails behind its time limit, so the first is made without it.
     check(url, &options).await?;
     Ok(PgPoolOptions::new()
@@ -50,13 +83,15 @@ pub async fn connect(url: &PgUrl) -> Result<PgPool, StoreError> {
 }
 
 async fn check(url: &PgUrl, options: &PgConnectOptions) -> Result<(), StoreError> {
+    // It answered, which is all that was asked: a farewell that fails changes nothing.
+    let _ = session(url, options).await?.close().await;
+    Ok(())
+}
+
+async fn session(url: &PgUrl, options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let limit = url.connect_timeout.unwrap_or(ACQUIRE_TIMEOUT);
     match tokio::time::timeout(limit, PgConnection::connect_with(options)).await {
-        Ok(Ok(session)) => {
-            // It answered, which is all that was asked: a farewell that fails changes nothing.
-            let _ = session.close().await;
-            Ok(())
-        }
+        Ok(Ok(session)) => Ok(session),
         Ok(Err(source)) => Err(StoreError::Connect {
             target: url.to_string(),
             source,
@@ -70,7 +105,10 @@ async fn check(url: &PgUrl, options: &PgConnectOptions) -> Result<(), StoreError
 
 /// sqlx's options, filled field by field: its own URL parser ignores what it does not know, and its defaults come
 /// from `PG*` variables that mean nothing to the replication connection. So every field is set.
-fn connect_options(url: &PgUrl) -> PgConnectOptions {
+fn connect_options(
+    url: &PgUrl,
+    settings: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> PgConnectOptions {
     let options = PgConnectOptions::new_without_pgpass();
     let options = match &url.host {
         Host::Tcp(host) => options.host(host),
@@ -83,5 +121,5 @@ fn connect_options(url: &PgUrl) -> PgConnectOptions {
         .database(&url.dbname)
         .ssl_mode(PgSslMode::Disable)
         .application_name(url.application_name.as_deref().unwrap_or("pgstream"))
-        .options(PINNED.iter().copied())
+        .options(settings)
 }

@@ -63,6 +63,7 @@ const STORE: &[Step] = &[
     step!("store", 3, "0003_webhook_backlog"),
     step!("store", 4, "0004_webhook_dead_letters"),
     step!("store", 5, "0005_webhook_messages"),
+    step!("store", 6, "0006_snapshots"),
 ];
 
 impl MigrationSet {

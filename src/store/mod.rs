@@ -11,6 +11,8 @@
 //! - [`endpoint_settings`], [`letters`], [`relocation`]: what an operator changes of them. [`known`]: what all tables
 //!   together know of endpoints.
 //! - [`schema_log`]: which entries of the schema log have been applied, and which are not needed any more.
+//! - [`snapshot`]: the tables of the source, sessions that read their rows, and how far that has come.
+//! - [`drainer`]: the lock of the one program that works off the backlogs.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -25,6 +27,7 @@ pub mod blockers;
 pub mod catalog;
 pub mod connect;
 pub mod dead_letters;
+pub mod drainer;
 pub mod endpoint_settings;
 pub mod endpoints;
 mod error;
@@ -37,6 +40,7 @@ pub mod schema_log;
 pub mod schema_log_mode;
 pub mod server;
 pub mod slots;
+pub mod snapshot;
 pub mod subscriptions;
 
 /// A few connections to one database. Other rooms pass it on and never look inside.

@@ -230,6 +230,31 @@ pub async fn made_by(
     .map_err(StoreError::table("read", "pgstream.schema_log"))
 }
 
+/// The id of the newest entry of a schema, and the JSON of the newest one that touched this table of it.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn newest(
+    pool: &PgPool,
+    schema: &str,
+    table: &str,
+) -> Result<(Option<String>, Option<String>), StoreError> {
+    sqlx::query_as(
+        "SELECT (SELECT l.id::text FROM pgstream.schema_log AS l
+                  WHERE l.schema_name = $1 ORDER BY l.version DESC LIMIT 1),
+                (SELECT l.schema::text
+                   FROM pgstream.schema_log_tables AS t
+                   JOIN pgstream.schema_log AS l ON l.id = t.schema_log_id
+                  WHERE t.schema_name = $1 AND t.table_name = $2 AND NOT t.dropped
+                  ORDER BY l.version DESC LIMIT 1)",
+    )
+    .bind(schema)
+    .bind(table)
+    .fetch_one(pool)
+    .await
+    .map_err(StoreError::table("read", "pgstream.schema_log"))
+}
+
 /// Acknowledges what `slot` has applied and could not acknowledge before its program ended.
 ///
 /// # Errors

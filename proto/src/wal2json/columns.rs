@@ -9,16 +9,16 @@ use super::{JsonStr, MAX_COLUMNS, ParseError, Problem};
 /// Where the parts of a column stand in a record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ColumnSpans {
-    name: Span,
-    type_name: Span,
-    value: Span,
+    pub(super) name: Span,
+    pub(super) type_name: Span,
+    pub(super) value: Span,
 }
 
 /// Where the parts of a key column stand in a record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeyColumnSpans {
-    name: Span,
-    type_name: Span,
+    pub(super) name: Span,
+    pub(super) type_name: Span,
 }
 
 /// A column of a row.

@@ -11,6 +11,14 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// From one position to another, both on a character boundary, if they can be told in four bytes.
+    pub(super) fn between(start: usize, end: usize) -> Option<Self> {
+        Some(Self {
+            start: u32::try_from(start).ok()?,
+            end: u32::try_from(end).ok()?,
+        })
+    }
+
     /// The text of this span in `record`, the record it was read from.
     ///
     /// A span begins and ends beside an ASCII byte that belongs to JSON's grammar, hence on a character

@@ -4,7 +4,7 @@ use super::Problem;
 
 /// How many of the first bytes stand for themselves: neither a quote, nor a backslash, nor a control character.
 #[inline]
-pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let special = special_bytes(u64::from_le_bytes(*word));

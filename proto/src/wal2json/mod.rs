@@ -6,7 +6,8 @@
 //! cares about, or what a value means: values stay the raw JSON text wal2json printed.
 //!
 //! There are two entry points. [`header`] reads who and what a record is about and stops there, so that a
-//! change nobody asked for costs next to nothing. [`Parser::parse`] reads and checks all of it.
+//! change nobody asked for costs next to nothing. [`Parser::parse`] reads and checks all of it. [`RowWriter`] makes records
+//! of rows that were read elsewhere, so that both are encoded alike.
 //!
 //! # What is accepted
 //!
@@ -38,7 +39,24 @@ mod json_str;
 mod key;
 mod limits;
 mod record;
+mod row;
 mod value;
+
+/// Settings of a session that decide how values are printed, by wal2json and by COPY alike, pinned so that no setting of
+/// the role or the database can change a payload.
+///
+/// `search_path` decides whether a type is printed as `mood` or `public.mood`, and `quote_all_identifiers` whether wal2json
+/// prints quotes that it then fails to escape.
+pub const SESSION_SETTINGS: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("search_path", "public"),
+    ("quote_all_identifiers", "off"),
+];
 
 pub use action::Action;
 pub use columns::{Column, Columns, KeyColumn, KeyColumns};
@@ -47,6 +65,9 @@ pub use header::{Header, header, message_prefix};
 pub use json_str::JsonStr;
 pub use limits::{MAX_COLUMNS, MAX_DEPTH};
 pub use record::{Parser, Record};
+pub use row::{RowColumn, RowTooLong, RowWriter};
+
+pub(crate) use escape::plain_prefix;
 
 #[cfg(test)]
 mod tests;

@@ -8,35 +8,34 @@
 //! The end, in order: reading stops; what is in flight finishes, while feedback goes on; the last LSN is confirmed and
 //! the stream closed; then the API and the subscriptions end.
 
+mod databases;
+mod engine;
+mod snapshot;
+
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::databases::Databases;
+use self::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
+pub use self::snapshot::snapshot;
 use crate::api::{self, ApiError, Server};
-use crate::config::{BackoffConfig, Config, NotifierConfig};
-use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
-use crate::delivery::{Dispatcher, DispatcherError, Limits, Retention};
-use crate::endpoint::EndpointSettings;
+use crate::config::Config;
+use crate::delivery::{Dispatcher, DispatcherError};
 use crate::event::Source;
 use crate::filter::PluginTables;
 use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake};
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
-use crate::schema_log::{self, Injector, InjectorError, Recording};
-use crate::store::{self, MigrationSet, PgPool, StoreError, catalog};
+use crate::schema_log::{Injector, InjectorError, Recording};
+use crate::snapshot::SnapshotError;
+use crate::store::drainer::Drainer;
+use crate::store::{self, StoreError, catalog};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
 
-/// How long deliveries in flight may take to finish at the end.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long the connections of a pool may take to close.
-const CLOSING: Duration = Duration::from_secs(2);
-/// How long the store may take to write what waits for it at the end.
-const STORE_GRACE: Duration = Duration::from_secs(5);
 /// The SQLSTATE of what a role may not do.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// The source's epoch as long as its history is unbroken.
@@ -63,6 +62,40 @@ pub enum RunError {
     /// The stream cannot be started.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
+    /// Rows could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Another program works off the backlogs of this store.
+    #[error(
+        "another pgstream uses this store: deliveries of one store are made by one program at a time. \
+        Stop it first; SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid) \
+        WHERE locktype = 'advisory' shows who it is"
+    )]
+    InUse,
+    /// The slot is being read.
+    #[error("the slot {0:?} is being read: stop that program first")]
+    SlotInUse(String),
+    /// It was asked for what only another command does.
+    #[error(
+        "taking a snapshot within `pgstream run` is not available yet: take it with `pgstream snapshot`, \
+        and remove PGSTREAM_POSTGRES_SNAPSHOT_TABLES (in YAML: source.postgres.snapshot.tables)"
+    )]
+    SnapshotWithin,
+    /// The snapshot is to be of another database than the one that is streamed.
+    #[error(
+        "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL names {found}, and the source is {expected}: name the source"
+    )]
+    OtherDatabase {
+        /// What it names.
+        found: store::schema_log::DatabaseIdentity,
+        /// The source.
+        expected: store::schema_log::DatabaseIdentity,
+    },
+    /// It was ended before it was complete.
+    #[error(
+        "interrupted before it was complete: run it again, and it goes on with the tables that are not done"
+    )]
+    Interrupted,
     /// Strict mode, and an event that cannot be delivered.
     #[error(
         "strict mode: {0}; deliver, discard or unsubscribe what it is about, or run without \
@@ -87,11 +120,14 @@ pub async fn run_with(
     log: Logger,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let Some(opened) = shutdown.run_until_cancelled(open_databases(&config)).await else {
+    let Some(opened) = shutdown.run_until_cancelled(Databases::open(&config)).await else {
         return Ok(());
     };
     let databases = opened?;
     let store = databases.store.clone();
+    let Some(drainer) = Drainer::try_acquire(&store).await? else {
+        return Err(RunError::InUse);
+    };
     // Of their own, so that subscriptions stay fresh and the API answers until the stream has ended.
     let others = CancellationToken::new();
     let (subscriptions, refreshing) =
@@ -105,40 +141,12 @@ pub async fn run_with(
     let serving = tokio::spawn(server.serve(state, limits, others.clone()));
     let streamed = stream_changes(&config, &databases, subscriptions, &log, &shutdown).await;
     others.cancel();
+    drainer.release().await;
     end(serving, refreshing, databases).await;
     match streamed {
         Err(RunError::Replication(ReplicationError::Stopped)) => Ok(()),
         other => other,
     }
-}
-
-/// The databases that are used beside the stream. Some of them may be one, and share a pool.
-struct Databases {
-    store: PgPool,
-    /// The source, for its catalogs.
-    catalog: PgPool,
-    /// The source, for its schema log, where metadata is filled in from that.
-    schema_log: Option<PgPool>,
-}
-
-/// The store, migrated, and the source.
-async fn open_databases(config: &Config) -> Result<Databases, RunError> {
-    let store = store::connect(&config.store).await?;
-    store::migrate(&store, MigrationSet::Store).await?;
-    let catalog = if config.source == config.store {
-        store.clone()
-    } else {
-        store::connect(&config.source).await?
-    };
-    let schema_log = match &config.injector {
-        Some(url) => Some(schema_log::open(url, &config.slot, (&config.source, &catalog)).await?),
-        None => None,
-    };
-    Ok(Databases {
-        store,
-        catalog,
-        schema_log,
-    })
 }
 
 async fn stream_changes(
@@ -252,45 +260,11 @@ async fn finish(dispatcher: Arc<Dispatcher>, recorded: Option<impl Future<Output
     }
 }
 
-/// Has the dispatcher finish what is in flight, and the store take what waits for it. Begins when it is first polled.
-async fn finish_deliveries(dispatcher: Arc<Dispatcher>, log: Logger) {
-    let (done, waiting) = oneshot::channel();
-    let exchanges = Arc::clone(&dispatcher);
-    // A thread of its own instead of the runtime's: an immediate end must not wait for it.
-    let finisher = thread::Builder::new()
-        .name("pgstream-finish".to_owned())
-        .spawn(move || {
-            // Nobody listens any more when the program ends at once.
-            let _ = done.send(exchanges.stop_exchanges(GRACE));
-        });
-    let broken_off = match finisher {
-        Ok(_) => waiting.await.ok(),
-        Err(_) => None,
-    };
-    let undelivered = dispatcher.stop_keeping(STORE_GRACE).await;
-    match broken_off {
-        Some(broken_off) if undelivered > 0 => {
-            warn!(log, "some deliveries were not made; their changes are sent again after the next start";
-                "undelivered" => undelivered, "broken_off" => broken_off);
-        }
-        Some(_) => {}
-        None => warn!(log, "could not wait for the deliveries in flight"),
-    }
-}
-
 async fn end(serving: tokio::task::JoinHandle<()>, refreshing: RefreshTasks, databases: Databases) {
     // Its only way to fail is a panic, which was printed when it happened.
     let _ = serving.await;
     refreshing.join().await;
-    let Databases {
-        store,
-        catalog,
-        schema_log,
-    } = databases;
-    for pool in [Some(store), Some(catalog), schema_log].into_iter().flatten() {
-        // A statement that hangs would hold the end back. What it writes is confirmed by nobody.
-        let _ = tokio::time::timeout(CLOSING, pool.close()).await;
-    }
+    databases.close().await;
 }
 
 fn cache_mode(config: &Config) -> CacheMode {
@@ -300,37 +274,5 @@ fn cache_mode(config: &Config) -> CacheMode {
         }
     } else {
         CacheMode::OnDemand
-    }
-}
-
-fn delivery_limits(config: &Config) -> Limits {
-    Limits {
-        workers: config.notifier.worker_count,
-        defaults: EndpointSettings {
-            timeout: config.notifier.client_timeout,
-            ..EndpointSettings::default()
-        },
-        retry: retry_policy(&config.notifier),
-        retention: Retention {
-            age: config.notifier.backlog.max_age,
-            bytes: config.notifier.backlog.max_bytes,
-            rows: config.notifier.backlog.max_rows.unwrap_or(u64::MAX),
-        },
-        dead_letters: config.notifier.dead_letter_retention,
-        strict: config.notifier.strict_mode,
-    }
-}
-
-fn retry_policy(config: &NotifierConfig) -> RetryPolicy {
-    RetryPolicy {
-        backoff: match config.backoff {
-            BackoffConfig::Exponential { initial, maximum } => Backoff::Exponential { initial, maximum },
-            BackoffConfig::Constant { interval } => Backoff::Constant { interval },
-        },
-        retries: if config.disable_retries {
-            Retries::Disabled
-        } else {
-            Retries::AtMost(config.max_retries)
-        },
     }
 }

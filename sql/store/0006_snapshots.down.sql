@@ -1,0 +1,2 @@
+DROP TABLE IF EXISTS pgstream.snapshot_tables;
+DROP SEQUENCE IF EXISTS pgstream.snapshot_runs;

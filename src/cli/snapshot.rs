@@ -1,0 +1,167 @@
+//! `pgstream snapshot`.
+
+use bytesize::ByteSize;
+use slog::warn;
+
+use super::context::Context;
+use super::database::database_command;
+use super::failure::Failure;
+use super::on_store::{on_store, show};
+use super::shutdown::Shutdown;
+use super::table::table;
+use crate::config::{FlagValue, Sources, keys};
+use crate::operator::snapshots::{self, SnapshotList, SnapshotTable};
+use crate::run;
+use crate::snapshot::Report;
+use crate::snapshot::progress::Watch;
+
+database_command! {
+    /// deliver the existing rows of tables to the subscribed webhooks, then end
+    #[argh(
+        name = "snapshot",
+        example = "pgstream snapshot -c pg2webhook.env --tables \"orders sales.*\"",
+        example = "pgstream snapshot -c pg2webhook.env --show",
+        note = "Tables that are done are not read again; one whose reading was interrupted is, from its start, and its rows have the ids they had.",
+        note = "Not while `pgstream run` is up: deliveries are made by one program at a time."
+    )]
+    pub struct SnapshotCommand {
+        /// tables to read, separated by blanks: table (of schema public) or schema.table, * for any text
+        #[argh(option, arg_name = "tables")]
+        tables: Option<String>,
+        /// tables to leave out of these
+        #[argh(option, arg_name = "tables")]
+        excluded_tables: Option<String>,
+        /// read tables again that are done
+        #[argh(switch)]
+        repeat: bool,
+        /// show how far the tables are, and read none
+        #[argh(switch)]
+        show: bool,
+        /// with --show: print JSON
+        #[argh(switch)]
+        json: bool,
+    }
+}
+
+/// What was asked for makes no sense.
+#[derive(Debug, thiserror::Error)]
+enum Senseless {
+    #[error(
+        "no tables are named: pass --tables, or set PGSTREAM_POSTGRES_SNAPSHOT_TABLES (in YAML: source.postgres.snapshot.tables), for example to \"orders sales.*\""
+    )]
+    NoTables,
+    #[error("--json goes with --show only")]
+    JsonWithoutShow,
+    #[error("--show reads no tables: leave out --tables, --excluded-tables and --repeat")]
+    ShowWithTables,
+}
+
+impl SnapshotCommand {
+    pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
+        if self.show {
+            if self.repeat || self.tables.is_some() || self.excluded_tables.is_some() {
+                return Err(Failure::of_usage(Senseless::ShowWithTables));
+            }
+            let found = on_store(context, &self.sources(), async |pool| {
+                snapshots::list(&pool).await
+            })?;
+            return show(context, self.json, &found, list);
+        }
+        if self.json {
+            return Err(Failure::of_usage(Senseless::JsonWithoutShow));
+        }
+        let config = context.load(&self.all_sources())?;
+        if config.snapshot.tables.is_empty() {
+            return Err(Failure::of_usage(Senseless::NoTables));
+        }
+        let watch = Watch::default();
+        let report = context.block_on(async {
+            let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;
+            tokio::select! {
+                taken = run::snapshot(config, self.repeat, watch, context.log.clone(), shutdown.graceful) => {
+                    taken.map_err(Failure::of_work)
+                }
+                () = shutdown.immediate.cancelled() => {
+                    warn!(context.log, "ended at once; what is not done is read again by the next run");
+                    Err(Failure::of_work(EndedAtOnce))
+                }
+            }
+        })?;
+        tell(context, &report);
+        Ok(())
+    }
+
+    fn all_sources(&self) -> Sources {
+        let mut sources = self.sources();
+        let of_flags = [
+            ("--tables", &keys::SNAPSHOT_TABLES, &self.tables),
+            (
+                "--excluded-tables",
+                &keys::SNAPSHOT_EXCLUDED_TABLES,
+                &self.excluded_tables,
+            ),
+        ];
+        for (flag, key, value) in of_flags {
+            sources
+                .flags
+                .extend(value.clone().map(|value| FlagValue { flag, key, value }));
+        }
+        sources
+    }
+}
+
+/// The second signal.
+#[derive(Debug, thiserror::Error)]
+#[error("ended at once by a second signal")]
+struct EndedAtOnce;
+
+fn tell(context: &Context, report: &Report) {
+    let Report {
+        tables,
+        rows,
+        done_before,
+        waiting,
+        gone,
+    } = report;
+    if *done_before > 0 {
+        context.print(&format!(
+            "{done_before} tables were done before: --repeat reads them again"
+        ));
+    }
+    if *waiting > 0 {
+        context.print(&format!(
+            "{waiting} tables wait: nobody is subscribed to their inserts. Subscribe, and run it again"
+        ));
+    }
+    if *gone > 0 {
+        context.print(&format!("{gone} tables were dropped or renamed meanwhile"));
+    }
+    context.print_success(&format!("snapshot complete: {rows} rows of {tables} tables"));
+}
+
+fn list(found: &SnapshotList) -> String {
+    if found.tables.is_empty() {
+        return "no table has been read, or is to be".to_owned();
+    }
+    let rows: Vec<[String; 8]> = found.tables.iter().map(row).collect();
+    table(
+        [
+            "SLOT", "TABLE", "STATE", "ROWS", "OF ABOUT", "ON DISK", "STARTED", "FINISHED",
+        ],
+        &rows,
+    )
+}
+
+fn row(table: &SnapshotTable) -> [String; 8] {
+    let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
+    [
+        table.slot.clone(),
+        format!("{}.{}", table.schema, table.table),
+        table.state.to_owned(),
+        table.rows.to_string(),
+        table.estimated_rows.to_string(),
+        ByteSize(table.total_bytes).to_string(),
+        time(&table.started_at),
+        time(&table.finished_at),
+    ]
+}

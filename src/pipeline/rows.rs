@@ -1,0 +1,197 @@
+//! Rows that were read from tables: encode, submit.
+//!
+//! Stands where [`StreamIntake`](super::StreamIntake) stands for the stream: the same encoder, the same order of the lanes,
+//! the same outboxes. Several readers may be at work at once, each with its own [`RowIntake`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pgstream_proto::Lsn;
+use pgstream_proto::wal2json::Record;
+use slog::Logger;
+use tokio::sync::Mutex;
+
+use super::batch::Batch;
+use super::burial::{RawLetter, bury};
+use super::intake::{DELIVERY_OVERHEAD, EVENT_OVERHEAD};
+use super::routes::{Receivers, Routes};
+use crate::delivery::Dispatcher;
+use crate::event::{
+    self, Description, Event, Injection, Origin, Position, RowVersion, Source, TableKey, TableName,
+    table_hash,
+};
+use crate::progress::{Budget, Group, Share};
+use crate::store::PgPool;
+use crate::subscription::matcher::SubscriptionSet;
+use crate::subscription::model::EventType;
+
+/// So many rows, or bytes of them, are submitted at one time.
+const FLUSH_ROWS: usize = 64;
+/// See [`FLUSH_ROWS`].
+const FLUSH_BYTES: usize = 256 * 1024;
+
+/// What all readers share.
+pub struct RowEntrance {
+    source: Source,
+    dispatcher: Arc<Dispatcher>,
+    budget: Arc<Budget>,
+    /// Who holds this may wait for room, as only one may.
+    waiting_for_room: Mutex<()>,
+    routes: Routes,
+    store: PgPool,
+    log: Logger,
+}
+
+/// What all rows of a table share.
+pub struct RowTable {
+    name: Arc<TableName>,
+    key: TableKey,
+    oid: u32,
+    run: i64,
+    receivers: Receivers,
+    description: Option<Description>,
+}
+
+/// Takes rows of one table in.
+pub struct RowIntake {
+    entrance: Arc<RowEntrance>,
+    table: Arc<RowTable>,
+    batch: Batch,
+    rows: usize,
+    bytes: usize,
+}
+
+impl RowEntrance {
+    /// An entrance to this dispatcher.
+    #[must_use]
+    pub fn new(
+        source: Source,
+        dispatcher: Arc<Dispatcher>,
+        budget: Arc<Budget>,
+        store: PgPool,
+        log: Logger,
+    ) -> Self {
+        Self {
+            source,
+            routes: Routes::new(Arc::clone(&dispatcher), log.clone()),
+            dispatcher,
+            budget,
+            waiting_for_room: Mutex::default(),
+            store,
+            log,
+        }
+    }
+
+    /// A table whose rows are read in this run, for whoever receives its inserts according to `set`. None if nobody does.
+    #[must_use]
+    pub fn table(
+        &self,
+        set: &SubscriptionSet,
+        name: TableName,
+        (oid, run): (u32, i64),
+        description: Option<Description>,
+    ) -> Option<RowTable> {
+        let receivers = self.routes.resolve(set, &name, EventType::Insert);
+        let root = name.root.as_ref();
+        let (schema, table) = root.map_or((&name.schema, &name.table), |(schema, table)| (schema, table));
+        let key = TableKey(table_hash(schema, table));
+        (!receivers.is_empty()).then(|| RowTable {
+            key,
+            name: Arc::new(name),
+            oid,
+            run,
+            receivers,
+            description,
+        })
+    }
+}
+
+impl RowIntake {
+    /// An intake of rows of this table.
+    #[must_use]
+    pub fn new(entrance: Arc<RowEntrance>, table: Arc<RowTable>) -> Self {
+        Self {
+            entrance,
+            table,
+            batch: Batch::default(),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Takes a row in, as the record of its insert. Waits while too much is in flight.
+    ///
+    /// `group` is settled only after this row is.
+    pub async fn row(&mut self, version: RowVersion<'_>, record: &Record<'_>, len: usize, group: &Group) {
+        let table = Arc::clone(&self.table);
+        let injection = table.description.as_ref();
+        let injection = injection.map(|description| Injection::new(description, record));
+        let bound = event::encoded_len_bound(record, len, injection.as_ref());
+        let charge = bound + EVENT_OVERHEAD + table.receivers.len() * DELIVERY_OVERHEAD;
+        let share = self.share(charge as u64).await;
+        let encoded = event::encode(record, Lsn::ZERO, bound, injection.as_ref());
+        let source = &self.entrance.source;
+        self.bytes += encoded.payload.len();
+        let event = Arc::new(Event {
+            id: source.row_id(table.run, table.oid, version),
+            table: Arc::clone(&table.name),
+            action: 'I',
+            position: self.position(),
+            origin: Origin::Snapshot,
+            replay_run: 0,
+            place: event::place(record, table.key),
+            payload: encoded.payload,
+            share,
+        });
+        for outbox in table.receivers.iter() {
+            self.batch.push(outbox, &event, group.token());
+        }
+        self.rows += 1;
+        if self.rows >= FLUSH_ROWS || self.bytes >= FLUSH_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Keeps a row that cannot be read as it came.
+    pub async fn unreadable(&mut self, version: RowVersion<'_>, raw: Bytes, problem: String) {
+        let entrance = &self.entrance;
+        let letter = RawLetter {
+            webhook_id: entrance.source.row_id(self.table.run, self.table.oid, version),
+            position: self.position(),
+            raw,
+            problem,
+        };
+        bury(entrance.store.clone(), letter, entrance.log.clone()).await;
+    }
+
+    /// Submits what was taken in.
+    pub fn flush(&mut self) {
+        self.batch.flush(&self.entrance.dispatcher);
+        self.rows = 0;
+        self.bytes = 0;
+    }
+
+    /// Rows have no place in the history of the source.
+    fn position(&self) -> Position {
+        let source = &self.entrance.source;
+        Position {
+            source: source.system_identifier,
+            epoch: source.epoch,
+            commit_lsn: Lsn::ZERO,
+            lsn: Lsn::ZERO,
+        }
+    }
+
+    async fn share(&mut self, bytes: u64) -> Share {
+        let entrance = Arc::clone(&self.entrance);
+        loop {
+            if let Some(share) = entrance.budget.try_take(bytes) {
+                return share;
+            }
+            // What is held back here would never become less.
+            self.flush();
+            let _waiting = entrance.waiting_for_room.lock().await;
+            entrance.budget.room_for(bytes).await;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Reading one table.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use slog::{Logger, info};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::SnapshotError;
+use super::model::{Exported, PageRange, Relation, Shape};
+use super::progress::{self, Watch};
+use super::ranges::ranges;
+use super::row::{RowReader, version};
+use crate::config::PgUrl;
+use crate::event::TableName;
+use crate::pipeline::{RowEntrance, RowIntake, RowTable};
+use crate::progress::Group;
+use crate::schema_log;
+use crate::store::PgPool;
+use crate::store::snapshot::{self as state, Progress};
+use crate::subscription::matcher::SubscriptionSet;
+
+/// How many rows are counted at one time.
+const COUNT_ROWS: u64 = 256;
+
+/// What reading needs, whatever the table.
+pub(super) struct Source {
+    pub(super) url: PgUrl,
+    pub(super) slot: String,
+    pub(super) store: PgPool,
+    pub(super) schema_log: Option<PgPool>,
+    pub(super) entrance: Arc<RowEntrance>,
+    pub(super) readers: usize,
+    pub(super) range_bytes: u64,
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) watch: Watch,
+    pub(super) log: Logger,
+}
+
+/// How the reading of a table ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All its rows are settled.
+    Done(Progress),
+    /// Nobody receives its rows.
+    Unwanted,
+    /// It is not there any more.
+    Gone,
+}
+
+/// One reading of one table, which all its readers share.
+struct Job {
+    source: Arc<Source>,
+    table: Relation,
+    shape: Shape,
+    exported: Exported,
+    target: Arc<RowTable>,
+    ranges: Vec<PageRange>,
+    /// The range that is read next.
+    next: AtomicUsize,
+    group: Group,
+    reading: Arc<progress::Reading>,
+}
+
+/// Reads a table from its start and waits until all its rows are settled.
+pub(super) async fn read(
+    source: Arc<Source>,
+    table: Relation,
+    run: i64,
+    set: Arc<SubscriptionSet>,
+) -> Result<Ended, SnapshotError> {
+    let name = TableName {
+        schema: table.schema.clone(),
+        table: table.name.clone(),
+        root: table.root.clone(),
+    };
+    if source
+        .entrance
+        .table(&set, name.clone(), (table.oid, run), None)
+        .is_none()
+    {
+        return Ok(Ended::Unwanted);
+    }
+    let permit = permit(&source).await?;
+    let (mut leader, exported) = state::Reading::of(&source.url, &table).await?;
+    let Some((shape, table)) = leader.look(&table).await? else {
+        return Ok(Ended::Gone);
+    };
+    // Nobody can alter the table from here on, so what is said of it holds for all its rows.
+    let description = match &source.schema_log {
+        Some(pool) => Some(schema_log::describe(pool, &table.schema, &table.name).await?),
+        None => None,
+    };
+    let Some(target) = source.entrance.table(&set, name, (table.oid, run), description) else {
+        return Ok(Ended::Unwanted);
+    };
+    state::begin(&source.store, &source.slot, &table, &exported).await?;
+    let ranges = ranges(&table, source.range_bytes);
+    let reading = source.watch.begin(&table, ranges.len());
+    info!(source.log, "reading a table"; "table" => %table, "bytes" => table.bytes, "rows_estimated" => table.rows,
+        "ranges" => ranges.len());
+    let job = Arc::new(Job {
+        source: Arc::clone(&source),
+        table,
+        shape,
+        exported,
+        target: Arc::new(target),
+        ranges,
+        next: AtomicUsize::new(0),
+        group: Group::new(),
+        reading,
+    });
+    let ended = read_all(&job, leader, permit).await;
+    source.watch.end(&job.reading);
+    ended?;
+    let read = job.reading.read();
+    let Ok(Job { group, .. }) = Arc::try_unwrap(job).map_err(drop) else {
+        return Err(SnapshotError::Interrupted);
+    };
+    group.close().await;
+    state::done(&source.store, &source.slot, &read).await?;
+    Ok(Ended::Done(read))
+}
+
+/// Has all ranges read, by as many sessions as there may be. The leader's, which holds the lock and the snapshot, is one of
+/// them and ends last.
+async fn read_all(
+    job: &Arc<Job>,
+    mut leader: state::Reading,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), SnapshotError> {
+    let mut others = JoinSet::new();
+    for _ in 1..job.source.readers.min(job.ranges.len()) {
+        // Without waiting: whoever has a session already must not wait for another one.
+        let Ok(permit) = Arc::clone(&job.source.connections).try_acquire_owned() else {
+            break;
+        };
+        let job = Arc::clone(job);
+        others.spawn(async move {
+            let mut session = state::Reading::under(&job.source.url, &job.exported).await?;
+            let read = read_ranges(&job, &mut session).await;
+            drop((session, permit));
+            read
+        });
+    }
+    let mut ended = read_ranges(job, &mut leader).await;
+    while let Some(other) = others.join_next().await {
+        ended = ended.and(other.unwrap_or(Err(SnapshotError::Interrupted)));
+    }
+    drop((leader, permit));
+    ended
+}
+
+/// Reads range after range until there is none left.
+async fn read_ranges(job: &Arc<Job>, session: &mut state::Reading) -> Result<(), SnapshotError> {
+    let Job { table, shape, .. } = &**job;
+    let mut reader = RowReader::new(table, shape, &job.exported.taken_at)
+        .map_err(|_| SnapshotError::TooManyColumns(table.to_string()))?;
+    let mut intake = RowIntake::new(Arc::clone(&job.source.entrance), Arc::clone(&job.target));
+    while let Some(range) = job.ranges.get(job.next.fetch_add(1, Ordering::Relaxed)) {
+        read_range(job, session, *range, (&mut reader, &mut intake)).await?;
+        job.reading.end_of_range();
+    }
+    Ok(())
+}
+
+async fn read_range(
+    job: &Job,
+    session: &mut state::Reading,
+    range: PageRange,
+    (reader, intake): (&mut RowReader, &mut RowIntake),
+) -> Result<(), SnapshotError> {
+    let mut rows = session.rows(&job.table, &job.shape, range).await?;
+    let (mut count, mut bytes) = (0, 0);
+    while let Some(line) = rows.next().await? {
+        let (version, values) = version(&line).ok_or(SnapshotError::OddRow)?;
+        match reader.record(values) {
+            Ok((record, len)) => intake.row(version, &record, len, &job.group).await,
+            Err(problem) => {
+                intake
+                    .unreadable(version, line.clone(), problem.to_string())
+                    .await;
+            }
+        }
+        count += 1;
+        bytes += line.len() as u64;
+        if count == COUNT_ROWS {
+            job.reading.add(count, bytes);
+            (count, bytes) = (0, 0);
+        }
+    }
+    job.reading.add(count, bytes);
+    intake.flush();
+    Ok(())
+}
+
+async fn permit(source: &Source) -> Result<OwnedSemaphorePermit, SnapshotError> {
+    Arc::clone(&source.connections)
+        .acquire_owned()
+        .await
+        .map_err(|_| SnapshotError::Interrupted)
+}

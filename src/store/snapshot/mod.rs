@@ -1,0 +1,10 @@
+//! What snapshots need of databases: the relations of the source, sessions that read them, and the table of how far the
+//! reading has come.
+
+mod reading;
+mod relations;
+mod state;
+
+pub use reading::{Reading, Rows};
+pub use relations::relations;
+pub use state::{Progress, SnapshotState, TableRow, begin, done, list, plan, progress, waiting};

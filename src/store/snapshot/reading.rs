@@ -1,0 +1,230 @@
+//! Sessions that read the rows of a table under a snapshot.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+
+use crate::config::PgUrl;
+use crate::snapshot::model::{Column, Exported, PageRange, Relation, Shape, ValueKind};
+use crate::store::StoreError;
+use crate::store::connect::reading_session;
+
+/// A session in a read-only transaction that sees one snapshot all along.
+#[derive(Debug)]
+pub struct Reading {
+    session: PgConnection,
+}
+
+/// The rows of a range: messages of COPY, one for each row, in its text format. The first two fields are `ctid` and `xmin`.
+pub struct Rows<'r>(BoxStream<'r, Result<Bytes, sqlx::Error>>);
+
+impl Reading {
+    /// Opens a session and locks a table against being rewritten, truncated, altered or dropped; only then takes the
+    /// snapshot that it reads under. So nothing can have come between the two, and the snapshot sees the rows of the table
+    /// as it is. Waits for whoever alters the table now.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`], [`StoreError::ConnectTimeout`], [`StoreError::Query`]
+    pub async fn of(url: &PgUrl, table: &Relation) -> Result<(Self, Exported), StoreError> {
+        let mut session = reading_session(url).await?;
+        let lock = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+            qualified(table)
+        );
+        session
+            .execute(AssertSqlSafe(lock))
+            .await
+            .map_err(StoreError::query("lock a table that is to be read"))?;
+        let (sees, taken_at, lsn, name) = sqlx::query_as(
+            "SELECT pg_current_snapshot()::text, clock_timestamp()::text, pg_current_wal_insert_lsn()::text,
+                    pg_export_snapshot()",
+        )
+        .fetch_one(&mut session)
+        .await
+        .map_err(StoreError::query("take a snapshot"))?;
+        let exported = Exported {
+            name,
+            sees,
+            lsn,
+            taken_at,
+        };
+        Ok((Self { session }, exported))
+    }
+
+    /// Opens a session that reads under a snapshot that another one has exported, and still holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`], [`StoreError::ConnectTimeout`], [`StoreError::Query`]
+    pub async fn under(url: &PgUrl, exported: &Exported) -> Result<Self, StoreError> {
+        let mut session = reading_session(url).await?;
+        let import = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            literal(&exported.name)
+        );
+        session
+            .execute(AssertSqlSafe(import))
+            .await
+            .map_err(StoreError::query("read under a snapshot"))?;
+        Ok(Self { session })
+    }
+
+    /// What there is of the table: its columns, the pages of its heap, and what it takes on disk. None if the table of this
+    /// number has another name by now, or is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`]
+    pub async fn look(&mut self, table: &Relation) -> Result<Option<(Shape, Relation)>, StoreError> {
+        let failed = || StoreError::query("look at a table that is to be read");
+        let size: Option<(i64, i64)> = sqlx::query_as(
+            "SELECT pg_relation_size(c.oid) / current_setting('block_size')::bigint, pg_table_size(c.oid)
+               FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+              WHERE c.oid = $1::bigint::oid AND n.nspname = $2 AND c.relname = $3",
+        )
+        .bind(i64::from(table.oid))
+        .bind(&table.schema)
+        .bind(&table.name)
+        .fetch_optional(&mut self.session)
+        .await
+        .map_err(failed())?;
+        let Some((pages, bytes)) = size else {
+            return Ok(None);
+        };
+        let columns = sqlx::query(
+            "SELECT a.attname::text AS name, a.atttypid::bigint AS type, format_type(a.atttypid, a.atttypmod) AS type_name,
+                    (SELECT k.position FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, position)
+                      WHERE k.attnum = a.attnum) AS key_position
+               FROM pg_attribute AS a
+               LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
+              WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
+              ORDER BY a.attnum",
+        )
+        .bind(i64::from(table.oid))
+        .fetch_all(&mut self.session)
+        .await
+        .map_err(failed())?;
+        let columns: Result<Vec<Column>, sqlx::Error> = columns.iter().map(column).collect();
+        let shape = Shape {
+            columns: columns.map_err(failed())?,
+        };
+        let table = Relation {
+            pages: pages.unsigned_abs(),
+            bytes: bytes.unsigned_abs(),
+            ..table.clone()
+        };
+        Ok(Some((shape, table)))
+    }
+
+    /// The rows that the snapshot shows in some pages of the table, and of it alone: not those of its children.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`]
+    pub async fn rows(
+        &mut self,
+        table: &Relation,
+        shape: &Shape,
+        pages: PageRange,
+    ) -> Result<Rows<'_>, StoreError> {
+        let rows = self
+            .session
+            .copy_out_raw(&copy_statement(table, shape, pages))
+            .await
+            .map_err(StoreError::query("read a table"))?;
+        Ok(Rows(rows))
+    }
+}
+
+impl Rows<'_> {
+    /// The next row.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`]
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        self.0
+            .next()
+            .await
+            .transpose()
+            .map_err(StoreError::query("read the rows of a table"))
+    }
+}
+
+/// `ctid` and `xmin` come first: they tell the version of a row.
+fn copy_statement(table: &Relation, shape: &Shape, pages: PageRange) -> String {
+    let mut query = String::from("COPY (SELECT ctid, xmin");
+    for column in &shape.columns {
+        query.push_str(", ");
+        query.push_str(&identifier(&column.name));
+    }
+    query.push_str(&format!(" FROM ONLY {}", qualified(table)));
+    if pages.first > 0 || pages.end.is_some() {
+        query.push_str(&format!(" WHERE ctid >= '({},0)'", pages.first));
+    }
+    if let Some(end) = pages.end {
+        query.push_str(&format!(" AND ctid < '({end},0)'"));
+    }
+    query.push_str(") TO STDOUT");
+    query
+}
+
+fn column(row: &sqlx::postgres::PgRow) -> Result<Column, sqlx::Error> {
+    let oid: i64 = row.try_get("type")?;
+    let position: Option<i64> = row.try_get("key_position")?;
+    Ok(Column {
+        name: row.try_get("name")?,
+        type_name: row.try_get("type_name")?,
+        kind: ValueKind::of_type(u32::try_from(oid).unwrap_or_default()),
+        key_position: position.and_then(|position| usize::try_from(position).ok()),
+    })
+}
+
+fn qualified(table: &Relation) -> String {
+    format!("{}.{}", identifier(&table.schema), identifier(&table.name))
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::model::RelationKind;
+
+    #[test]
+    fn a_range_is_read_of_the_table_alone() {
+        let table = Relation {
+            oid: 1,
+            schema: "s".to_owned(),
+            name: "a \"b\"".to_owned(),
+            root: None,
+            kind: RelationKind::Table,
+            is_readable: true,
+            pages: 0,
+            bytes: 0,
+            rows: 0,
+        };
+        let shape = Shape {
+            columns: vec![Column {
+                name: "x".to_owned(),
+                type_name: "text".to_owned(),
+                kind: ValueKind::Text,
+                key_position: None,
+            }],
+        };
+        let statement = |first, end| copy_statement(&table, &shape, PageRange { first, end });
+        assert_eq!(
+            statement(0, None),
+            r#"COPY (SELECT ctid, xmin, "x" FROM ONLY "s"."a ""b""") TO STDOUT"#
+        );
+        assert_eq!(
+            statement(8, Some(16)),
+            r#"COPY (SELECT ctid, xmin, "x" FROM ONLY "s"."a ""b""" WHERE ctid >= '(8,0)' AND ctid < '(16,0)') TO STDOUT"#
+        );
+        assert!(statement(0, Some(8)).contains("WHERE ctid >= '(0,0)' AND ctid < '(8,0)'"));
+        assert!(statement(8, None).ends_with("WHERE ctid >= '(8,0)') TO STDOUT"));
+    }
+}

@@ -1,0 +1,296 @@
+//! The table `pgstream.snapshot_tables`: which tables are to be read, and how far that has come.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+
+use crate::snapshot::model::{Exported, Relation};
+use crate::store::StoreError;
+use crate::store::backlog::columns::time;
+
+/// How far a table has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotState {
+    /// It is still to be read.
+    Pending,
+    /// It is to be read as soon as a subscription asks for its rows.
+    Waiting,
+    /// It is being read, or its reading was interrupted.
+    Reading,
+    /// All its rows are settled.
+    Done,
+}
+
+impl SnapshotState {
+    const ALL: [Self; 4] = [Self::Pending, Self::Waiting, Self::Reading, Self::Done];
+
+    /// Its name where it is stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Waiting => "waiting",
+            Self::Reading => "reading",
+            Self::Done => "done",
+        }
+    }
+}
+
+impl fmt::Display for SnapshotState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+pub struct TableRow {
+    /// The slot whose program reads it.
+    pub slot: String,
+    /// Its OID in the source.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// How far it has come.
+    pub state: SnapshotState,
+    /// The run that its rows' ids are of.
+    pub run: i64,
+    /// How many rows it was thought to have.
+    pub estimated_rows: u64,
+    /// What it took on disk.
+    pub total_bytes: u64,
+    /// How many rows have been read.
+    pub read_rows: u64,
+    /// How many bytes they took.
+    pub read_bytes: u64,
+    /// When the reading began that is the last one.
+    pub started_at: Option<SystemTime>,
+    /// When all its rows were settled.
+    pub finished_at: Option<SystemTime>,
+}
+
+/// How far the reading of one table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The table.
+    pub oid: u32,
+    /// How many rows have been read.
+    pub rows: u64,
+    /// How many bytes they took.
+    pub bytes: u64,
+}
+
+const COLUMNS: &str =
+    "slot, oid, schema_name, table_name, state, run, estimated_rows, total_bytes, read_rows, read_bytes,
+    (EXTRACT(epoch FROM started_at) * 1000000)::bigint AS started_at,
+    (EXTRACT(epoch FROM finished_at) * 1000000)::bigint AS finished_at";
+
+fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    StoreError::table(action, "pgstream.snapshot_tables")
+}
+
+/// Plans the reading of tables, and returns how far each of them has come. One that was begun goes on in the run that it is
+/// of; others are of a new run, as are those that are done, where they are to be read again. What is known of tables that
+/// `exists` does not name any more is deleted.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn plan(
+    pool: &PgPool,
+    slot: &str,
+    tables: &[Relation],
+    exists: &[Relation],
+    repeat: bool,
+) -> Result<Vec<TableRow>, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed("write to"))?;
+    let oids = |relations: &[Relation]| -> Vec<i64> {
+        relations.iter().map(|relation| i64::from(relation.oid)).collect()
+    };
+    sqlx::query("DELETE FROM pgstream.snapshot_tables WHERE slot = $1 AND oid <> ALL ($2)")
+        .bind(slot)
+        .bind(oids(exists))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("delete from"))?;
+    sqlx::query(
+        "WITH run AS MATERIALIZED (SELECT nextval('pgstream.snapshot_runs') AS run)
+         INSERT INTO pgstream.snapshot_tables AS t
+                (slot, oid, schema_name, table_name, run, estimated_rows, total_bytes)
+         SELECT $1, a.oid, a.schema_name, a.table_name, run.run, a.rows, a.bytes
+           FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+                AS a(oid, schema_name, table_name, rows, bytes), run
+             ON CONFLICT (slot, oid) DO UPDATE
+            SET schema_name = excluded.schema_name, table_name = excluded.table_name,
+                estimated_rows = excluded.estimated_rows, total_bytes = excluded.total_bytes,
+                state = CASE WHEN t.state = 'done' AND $7 THEN 'pending' ELSE t.state END,
+                run = CASE WHEN t.state = 'done' AND $7 THEN excluded.run ELSE t.run END,
+                read_rows = CASE WHEN t.state = 'done' AND NOT $7 THEN t.read_rows ELSE 0 END,
+                read_bytes = CASE WHEN t.state = 'done' AND NOT $7 THEN t.read_bytes ELSE 0 END,
+                finished_at = CASE WHEN t.state = 'done' AND NOT $7 THEN t.finished_at END",
+    )
+    .bind(slot)
+    .bind(oids(tables))
+    .bind(
+        tables
+            .iter()
+            .map(|table| table.schema.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>())
+    .bind(tables.iter().map(|table| number(table.rows)).collect::<Vec<_>>())
+    .bind(tables.iter().map(|table| number(table.bytes)).collect::<Vec<_>>())
+    .bind(repeat)
+    .execute(&mut *transaction)
+    .await
+    .map_err(failed("write to"))?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM pgstream.snapshot_tables WHERE slot = $1 AND oid = ANY ($2)"
+    )))
+    .bind(slot)
+    .bind(oids(tables))
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(failed("read"))?;
+    transaction.commit().await.map_err(failed("write to"))?;
+    rows.iter()
+        .map(row)
+        .collect::<Result<_, _>>()
+        .map_err(failed("read"))
+}
+
+/// A table is read from its start, under this snapshot.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn begin(
+    pool: &PgPool,
+    slot: &str,
+    table: &Relation,
+    snapshot: &Exported,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.snapshot_tables
+            SET state = 'reading', snapshot = $3, lsn = $4::pg_lsn, total_bytes = $5, read_rows = 0, read_bytes = 0,
+                started_at = now(), finished_at = NULL
+          WHERE slot = $1 AND oid = $2",
+    )
+    .bind(slot)
+    .bind(i64::from(table.oid))
+    .bind(&snapshot.sees)
+    .bind(&snapshot.lsn)
+    .bind(number(table.bytes))
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// Writes down how far tables are that are being read.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn progress(pool: &PgPool, slot: &str, tables: &[Progress]) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.snapshot_tables AS t SET read_rows = p.rows, read_bytes = p.bytes
+           FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS p(oid, rows, bytes)
+          WHERE t.slot = $1 AND t.oid = p.oid AND t.state = 'reading'",
+    )
+    .bind(slot)
+    .bind(
+        tables
+            .iter()
+            .map(|table| i64::from(table.oid))
+            .collect::<Vec<_>>(),
+    )
+    .bind(tables.iter().map(|table| number(table.rows)).collect::<Vec<_>>())
+    .bind(tables.iter().map(|table| number(table.bytes)).collect::<Vec<_>>())
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// All rows of a table are settled.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn done(pool: &PgPool, slot: &str, table: &Progress) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.snapshot_tables
+            SET state = 'done', read_rows = $3, read_bytes = $4, finished_at = now()
+          WHERE slot = $1 AND oid = $2",
+    )
+    .bind(slot)
+    .bind(i64::from(table.oid))
+    .bind(number(table.rows))
+    .bind(number(table.bytes))
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// Nobody asks for the rows of a table yet.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn waiting(pool: &PgPool, slot: &str, oid: u32) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.snapshot_tables SET state = 'waiting', snapshot = NULL, lsn = NULL, started_at = NULL
+          WHERE slot = $1 AND oid = $2",
+    )
+    .bind(slot)
+    .bind(i64::from(oid))
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// What is known of all tables, in the order of their names.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn list(pool: &PgPool) -> Result<Vec<TableRow>, StoreError> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM pgstream.snapshot_tables ORDER BY slot, schema_name, table_name, oid"
+    )))
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read"))?;
+    rows.iter()
+        .map(row)
+        .collect::<Result<_, _>>()
+        .map_err(failed("read"))
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn row(row: &PgRow) -> Result<TableRow, sqlx::Error> {
+    let count = |column: &str| row.try_get(column).map(i64::unsigned_abs);
+    let state: &str = row.try_get("state")?;
+    let known = SnapshotState::ALL
+        .into_iter()
+        .find(|known| known.as_str() == state);
+    let oid: i64 = row.try_get("oid")?;
+    Ok(TableRow {
+        slot: row.try_get("slot")?,
+        oid: u32::try_from(oid).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        schema: row.try_get("schema_name")?,
+        table: row.try_get("table_name")?,
+        state: known.ok_or_else(|| sqlx::Error::Decode(format!("an unknown state {state:?}").into()))?,
+        run: row.try_get("run")?,
+        estimated_rows: count("estimated_rows")?,
+        total_bytes: count("total_bytes")?,
+        read_rows: count("read_rows")?,
+        read_bytes: count("read_bytes")?,
+        started_at: time(row.try_get("started_at")?),
+        finished_at: time(row.try_get("finished_at")?),
+    })
+}
