@@ -63,7 +63,7 @@ fn weigh(record: &Record<'_>) -> usize {
     let columns = [record.columns, record.identity].into_iter().flatten();
     let columns: usize = columns
         .flat_map(|list| list.iter())
-        .map(|column| string(column.name) + string(column.type_name) + column.value.len())
+        .map(|column| string(column.name()) + string(column.type_name()) + column.value().len())
         .sum();
     let keys = record.pk.into_iter().flat_map(|keys| keys.iter());
     let keys: usize = keys.map(|key| string(key.name) + string(key.type_name)).sum();

@@ -30,6 +30,9 @@
 //!   slot has confirmed it, with the bad ones still as they are, and the peak of resident memory are shown as well.
 //! - `ddl`: what ALTER TABLE takes with the schema log, in schemas of 100 and 1,000 tables of eight columns: with all of
 //!   them in each entry, with what the statement touched, and without the triggers. Milliseconds of one session.
+//! - `snapshot`: a million existing rows read by two sessions in page ranges, each row encoded and dropped, against two
+//!   `psql` that COPY the same into nothing. Then five million rows, and a tenth of them, by `pgstream snapshot` to a
+//!   receiver that answers at once, and the peak of its resident memory.
 //!
 //! Every program runs with its default settings, but for the subscription cache, which is on. A target that is missed
 //! is said to be; it is no failure.
@@ -69,7 +72,7 @@ struct Arguments {
     /// file for the figures as JSON
     #[argh(option)]
     json: Option<PathBuf>,
-    /// parts to run, all by default: drain, posts, injector, slow, latency, memory, isolation, ddl
+    /// parts to run, all by default: drain, posts, injector, slow, latency, memory, isolation, ddl, snapshot
     #[argh(positional)]
     parts: Vec<String>,
 }

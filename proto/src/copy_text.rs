@@ -22,15 +22,12 @@ pub enum CopyError {
     Escape,
 }
 
-/// The fields of a row.
+/// The fields of a row, read one after another.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
+    /// What is left of the row; none behind the last field.
     rest: Option<&'a str>,
 }
-
-/// The text of a field, as it stands in its row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field<'a>(&'a str);
 
 impl<'a> Fields<'a> {
     /// Those of a row: what one message of COPY holds, its end of line included or not.
@@ -42,61 +39,64 @@ impl<'a> Fields<'a> {
         let text = std::str::from_utf8(row).map_err(|error| CopyError::NotUtf8(error.valid_up_to()))?;
         Ok(Self { rest: Some(text) })
     }
-}
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Field<'a>;
+    /// Whether all fields have been read.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.rest.is_none()
+    }
 
-    fn next(&mut self) -> Option<Field<'a>> {
-        let rest = self.rest?;
-        let field = match rest.split_once('\t') {
-            Some((field, behind)) => {
-                self.rest = Some(behind);
-                field
-            }
-            None => {
-                self.rest = None;
-                rest
-            }
+    /// Reads a field if it is NULL.
+    pub fn null(&mut self) -> bool {
+        let behind = self.rest.and_then(|rest| rest.strip_prefix(r"\N"));
+        let (is_null, rest) = match behind {
+            Some("") => (true, None),
+            Some(behind) if behind.starts_with('\t') => (true, Some(&behind[1..])),
+            _ => (false, self.rest),
         };
-        Some(Field(field))
-    }
-}
-
-impl<'a> Field<'a> {
-    /// Whether it is NULL.
-    #[must_use]
-    pub fn is_null(self) -> bool {
-        self.0 == r"\N"
+        self.rest = rest;
+        is_null
     }
 
-    /// Its bytes as they stand in the row: the text itself, if it has no backslash.
-    #[must_use]
-    pub fn raw(self) -> &'a str {
-        self.0
+    /// The next field as it stands in the row: its text, if that has nothing that is escaped.
+    pub fn raw(&mut self) -> Option<&'a str> {
+        let rest = self.rest?;
+        match rest.bytes().position(|byte| byte == b'\t') {
+            Some(end) => {
+                self.rest = Some(&rest[end + 1..]);
+                Some(&rest[..end])
+            }
+            None => self.rest.take(),
+        }
     }
 
-    /// The field without the two characters that begin the text of every `bytea`: of `\x` the backslash is written twice.
-    #[must_use]
-    pub fn without_hex_prefix(self) -> Self {
-        Self(self.0.strip_prefix(r"\\x").unwrap_or(self.0))
+    /// Moves over the two characters that begin the text of every `bytea`: of `\x` the backslash is written twice.
+    pub fn skip_hex_prefix(&mut self) {
+        self.rest = self.rest.map(|rest| rest.strip_prefix(r"\\x").unwrap_or(rest));
     }
 
-    /// Appends its text as a JSON string, as wal2json writes it.
+    /// Appends the text of the next field as a JSON string, as wal2json writes it. False if there is none.
     ///
     /// # Errors
     /// [`CopyError::Escape`]; what was appended until then stays.
-    pub fn push_json(self, out: &mut String) -> Result<(), CopyError> {
+    pub fn push_json(&mut self, out: &mut String) -> Result<bool, CopyError> {
+        let Some(mut left) = self.rest else {
+            return Ok(false);
+        };
         out.push('"');
-        let mut left = self.0;
         loop {
             let (plain, behind) = left.split_at(plain_prefix(left.as_bytes()));
             out.push_str(plain);
-            let Some(special) = behind.bytes().next() else {
-                break;
-            };
-            left = match special {
-                b'\\' => {
+            left = match behind.bytes().next() {
+                None => {
+                    self.rest = None;
+                    break;
+                }
+                Some(b'\t') => {
+                    self.rest = Some(&behind[1..]);
+                    break;
+                }
+                Some(b'\\') => {
                     // A backslash before a character of several bytes ends within it.
                     let escape = behind.get(..2).ok_or(CopyError::Escape)?;
                     match escape {
@@ -106,11 +106,11 @@ impl<'a> Field<'a> {
                     }
                     &behind[2..]
                 }
-                b'"' => {
+                Some(b'"') => {
                     out.push_str("\\\"");
                     &behind[1..]
                 }
-                control => {
+                Some(control) => {
                     // Writing to a string cannot fail.
                     let _ = write!(out, "\\u{control:04x}");
                     &behind[1..]
@@ -118,7 +118,7 @@ impl<'a> Field<'a> {
             };
         }
         out.push('"');
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     fn json(field: &str) -> Result<String, CopyError> {
         let mut out = String::new();
-        Field(field).push_json(&mut out).map(|()| out)
+        Fields::of(field.as_bytes())?.push_json(&mut out).map(|_| out)
     }
 
     /// What the server writes for a text, in the plainest words.
@@ -153,12 +153,24 @@ mod tests {
 
     #[test]
     fn a_row_is_its_fields() {
-        let fields: Vec<&str> = Fields::of(b"a\t\t\\N\tb c\n").unwrap().map(Field::raw).collect();
-        assert_eq!(fields, ["a", "", r"\N", "b c"]);
-        let nulls: Vec<bool> = Fields::of(b"\\N\t\\\\N\t").unwrap().map(Field::is_null).collect();
-        assert_eq!(nulls, [true, false, false]);
-        // COPY of no columns at all.
-        assert_eq!(Fields::of(b"\n").unwrap().count(), 1);
+        let mut fields = Fields::of(b"a\t\t\\N\tb c\n").unwrap();
+        let mut out = String::new();
+        assert_eq!((fields.null(), fields.raw()), (false, Some("a")));
+        assert!(fields.push_json(&mut out).unwrap());
+        assert!(fields.null() && !fields.is_at_end());
+        assert!(fields.push_json(&mut out).unwrap() && fields.is_at_end());
+        assert_eq!(out, r#""""b c""#);
+        assert_eq!(
+            (fields.null(), fields.raw(), fields.push_json(&mut out)),
+            (false, None, Ok(false))
+        );
+        let mut fields = Fields::of(b"\\\\N\t\\Nx\t\\N").unwrap();
+        assert_eq!((fields.null(), fields.raw()), (false, Some(r"\\N")));
+        assert_eq!((fields.null(), fields.raw()), (false, Some(r"\Nx")));
+        assert!(fields.null() && fields.is_at_end());
+        // Of a table without columns.
+        let mut fields = Fields::of(b"\n").unwrap();
+        assert_eq!((fields.raw(), fields.raw()), (Some(""), None));
         assert_eq!(Fields::of(b"ab\xff").unwrap_err(), CopyError::NotUtf8(2));
     }
 
@@ -172,10 +184,9 @@ mod tests {
     #[test]
     fn bytea_loses_its_prefix() {
         let mut out = String::new();
-        Field(r"\\x00ff")
-            .without_hex_prefix()
-            .push_json(&mut out)
-            .unwrap();
+        let mut fields = Fields::of(br"\\x00ff").unwrap();
+        fields.skip_hex_prefix();
+        fields.push_json(&mut out).unwrap();
         assert_eq!(out, r#""00ff""#);
     }
 

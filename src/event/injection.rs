@@ -1,6 +1,6 @@
 //! A description, laid beside a record.
 
-use pgstream_proto::wal2json::{Action, Column, Columns, JsonStr, Record};
+use pgstream_proto::wal2json::{Action, Column, Columns, Record};
 
 use super::description::{Description, KnownColumn};
 
@@ -18,8 +18,12 @@ impl<'d> Walk<'d> {
         Self { columns, next: 0 }
     }
 
-    /// Where the column of this name stands.
-    pub(super) fn find(&mut self, name: JsonStr<'_>) -> Option<usize> {
+    /// Where this column stands.
+    pub(super) fn find(&mut self, column: &Column<'_>) -> Option<usize> {
+        if self.columns.is_empty() {
+            return None;
+        }
+        let name = column.name();
         let (passed, ahead) = self.columns.split_at(self.next);
         let here = |column: &KnownColumn| name.is(&column.name);
         if let Some(offset) = ahead.iter().position(here) {
@@ -81,7 +85,7 @@ fn omitted<'a>(
     let mut walk = Walk::new(known);
     let mut skipped = Vec::new();
     let mut expected = 0;
-    for at in columns.iter().filter_map(|column| walk.find(column.name)) {
+    for at in columns.iter().filter_map(|column| walk.find(&column)) {
         skipped.extend(expected..at);
         expected = expected.max(at + 1);
     }

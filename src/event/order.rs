@@ -115,7 +115,7 @@ fn row_key(
         let find = |columns: Option<Columns<'_>>| {
             columns?
                 .iter()
-                .find(|column| column.name == key.name)
+                .find(|column| column.name() == key.name)
                 .map(|column| hash_value(&column))
         };
         sum = sum.wrapping_add(find(columns).or_else(|| find(fallback))?);
@@ -124,7 +124,7 @@ fn row_key(
 }
 
 fn hash_value(column: &pgstream_proto::wal2json::Column<'_>) -> u64 {
-    xxh3_64_with_seed(column.value.as_bytes(), xxh3_64(column.name.raw().as_bytes()))
+    xxh3_64_with_seed(column.value().as_bytes(), xxh3_64(column.name().raw().as_bytes()))
 }
 
 /// Whether equal values of all key types have one printed form each.

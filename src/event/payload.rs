@@ -14,9 +14,9 @@ const ENVELOPE_LEN: usize = 320;
 /// What each column gains over wal2json's own form, beside its id.
 const COLUMN_ID: &[u8] = br#"{"id":"#;
 /// The rest of it.
-const COLUMN_NAME: &[u8] = br#","name":"#;
-/// The id of a column of which none is known.
-const NO_ID: &str = r#""""#;
+const COLUMN_NAME: &[u8] = br#""name":"#;
+/// Both, for a column of which no id is known.
+const WITHOUT_ID: &[u8] = br#"{"id":"","#;
 /// What a column takes that wal2json did not print, beside its id and its parts.
 const COLUMN_LEN: usize = 40;
 /// The metadata while no injector fills it, without its closing brace.
@@ -41,7 +41,7 @@ pub fn encoded_len_bound(record: &Record<'_>, record_len: usize, injection: Opti
         .map(Columns::len)
         .sum::<usize>();
     let injected = injection.map_or(0, |injection| injected_len_bound(injection, columns));
-    record_len + columns * (COLUMN_ID.len() + NO_ID.len() + COLUMN_NAME.len()) + ENVELOPE_LEN + injected
+    record_len + columns * (WITHOUT_ID.len() + COLUMN_NAME.len()) + ENVELOPE_LEN + injected
 }
 
 /// What an injection adds at most.
@@ -49,7 +49,7 @@ fn injected_len_bound(injection: &Injection<'_>, columns: usize) -> usize {
     let Injection { description, omitted } = injection;
     let added = omitted.iter().map(|omitted| match omitted.old {
         Some(old) => {
-            let parts = old.name.raw().len() + old.type_name.raw().len() + old.value.len();
+            let parts = old.name().raw().len() + old.type_name().raw().len() + old.value().len();
             description.longest_id() + parts + COLUMN_LEN
         }
         // Each byte of a name may have to be escaped.
@@ -68,7 +68,7 @@ pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize, injection: Option<
     out.extend_from_slice(br#"","timestamp":"#);
     push_or_empty(&mut out, header.timestamp.map(JsonStr::raw));
     out.extend_from_slice(br#","lsn":""#);
-    out.extend_from_slice(lsn.to_string().as_bytes());
+    push_lsn(&mut out, lsn);
     out.push(b'"');
     if header.action == Action::Message {
         push_message(&mut out, record);
@@ -100,6 +100,24 @@ pub fn encode(record: &Record<'_>, lsn: Lsn, capacity: usize, injection: Option<
         has_unknown_columns: description.is_some_and(Description::is_described)
             && !(new_are_known && old_are_known),
     }
+}
+
+/// Writes an LSN as PostgreSQL prints it, which the machinery of formatting would take longer for than for a column.
+fn push_lsn(out: &mut Vec<u8>, lsn: Lsn) {
+    let number = lsn.as_u64();
+    push_hex(out, number >> 32);
+    out.push(b'/');
+    push_hex(out, number & u64::from(u32::MAX));
+}
+
+fn push_hex(out: &mut Vec<u8>, number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    out.extend(
+        (0..digits)
+            .rev()
+            .map(|digit| DIGITS[(number >> (4 * digit)) as usize & 15]),
+    );
 }
 
 /// Writes what only a logical message has.
@@ -139,7 +157,7 @@ fn push_columns(
     let mut walk = Walk::new(known);
     let mut all_are_known = true;
     for column in columns.iter() {
-        let at = walk.find(column.name);
+        let at = walk.find(&column);
         if let Some(at) = at {
             row.push_omitted_before(at);
         }
@@ -178,15 +196,25 @@ impl Row<'_, '_> {
             self.out.push(b',');
         }
         self.is_first = false;
-        self.out.extend_from_slice(COLUMN_ID);
-        let id = at.map_or(NO_ID, |at| self.known[at].id());
-        self.out.extend_from_slice(id.as_bytes());
+        match at {
+            Some(at) => {
+                self.out.extend_from_slice(COLUMN_ID);
+                self.out.extend_from_slice(self.known[at].id().as_bytes());
+                self.out.push(b',');
+            }
+            None => self.out.extend_from_slice(WITHOUT_ID),
+        }
+        if let Some(printed) = column.printed() {
+            self.out.extend_from_slice(printed.as_bytes());
+            self.out.push(b'}');
+            return;
+        }
         self.out.extend_from_slice(COLUMN_NAME);
-        self.out.extend_from_slice(column.name.raw().as_bytes());
+        self.out.extend_from_slice(column.name().raw().as_bytes());
         self.out.extend_from_slice(br#","type":"#);
-        self.out.extend_from_slice(column.type_name.raw().as_bytes());
+        self.out.extend_from_slice(column.type_name().raw().as_bytes());
         self.out.extend_from_slice(br#","value":"#);
-        self.out.extend_from_slice(column.value.as_bytes());
+        self.out.extend_from_slice(column.value().as_bytes());
         self.out.push(b'}');
     }
 }
@@ -404,6 +432,24 @@ mod tests {
             !insert.contains("unchanged") && !delete.contains("unchanged"),
             "{delete}"
         );
+    }
+
+    #[test]
+    fn an_lsn_is_written_as_it_is_printed() {
+        for number in [
+            0,
+            1,
+            0xF,
+            0x10,
+            0x0123_4567_89AB_CDEF,
+            u64::MAX,
+            1 << 32,
+            u64::from(u32::MAX),
+        ] {
+            let mut out = Vec::new();
+            push_lsn(&mut out, Lsn::new(number));
+            assert_eq!(String::from_utf8(out).unwrap(), Lsn::new(number).to_string());
+        }
     }
 
     #[test]

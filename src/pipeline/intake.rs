@@ -471,10 +471,10 @@ fn out_of_place(wal_start: Lsn, problem: &'static str) -> PipelineError {
 
 /// The text of a column of an entry of the schema log.
 fn text(record: &Record<'_>, column: &str) -> Option<String> {
-    serde_json::from_str(record.columns?.get(column)?.value).ok()
+    serde_json::from_str(record.columns?.get(column)?.value()).ok()
 }
 
 /// The number in one.
 fn number(record: &Record<'_>, column: &str) -> Option<i64> {
-    record.columns?.get(column)?.value.parse().ok()
+    record.columns?.get(column)?.value().parse().ok()
 }

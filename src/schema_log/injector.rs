@@ -137,7 +137,7 @@ impl Injector {
         };
         let dropped = columns
             .get("dropped")
-            .is_some_and(|column| column.value == "true");
+            .is_some_and(|column| column.value() == "true");
         let touched = self.touched.entry(entry).or_default();
         touched.push(Touched { table_id, dropped });
     }
@@ -223,5 +223,5 @@ impl Injector {
 
 /// The text of a column of this name.
 fn text(columns: Columns<'_>, name: &str) -> Option<String> {
-    serde_json::from_str(columns.get(name)?.value).ok()
+    serde_json::from_str(columns.get(name)?.value()).ok()
 }

@@ -199,7 +199,7 @@ pub(super) fn describe_from(entry: &str, json: &str, table: &str) -> Option<Desc
 pub(super) fn describe_newest(schema_id: Option<&str>, json: Option<&str>, table: &str) -> Description {
     let tables = json.and_then(|json| read_tables(json).ok()).unwrap_or_default();
     let table = tables.iter().find(|candidate| candidate.name == table);
-    Description::new(schema_id, table.map(|table| table.known()).as_ref())
+    Description::new(schema_id, table.map(super::model::Table::known).as_ref())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From a line of COPY to the record of an insert, as wal2json prints it.
 
-use pgstream_proto::copy_text::{CopyError, Field, Fields};
+use pgstream_proto::copy_text::{CopyError, Fields};
 use pgstream_proto::wal2json::{Record, RowColumn, RowTooLong, RowWriter};
 
 use super::model::{Relation, Shape, ValueKind};
@@ -67,34 +67,38 @@ impl RowReader {
     /// [`RowError`]; the reader stays usable.
     pub fn record(&mut self, values: &[u8]) -> Result<(Record<'_>, usize), RowError> {
         let mut fields = Fields::of(values)?;
-        if self.kinds.is_empty() {
-            return self.writer.row(|_, _| Ok(()));
+        let row = self.writer.row(|number, out| {
+            let is_there = push_value(self.kinds[number], &mut fields, out)?;
+            is_there.then_some(()).ok_or(RowError::Fields)
+        })?;
+        // Of a table without columns the line is empty, and not without fields.
+        if fields.is_at_end() || self.kinds.is_empty() {
+            Ok(row)
+        } else {
+            Err(RowError::Fields)
         }
-        let last = self.kinds.len() - 1;
-        self.writer.row(|number, out| {
-            let field = fields.next().ok_or(RowError::Fields)?;
-            push_value(self.kinds[number], field, out)?;
-            if number == last && fields.next().is_some() {
-                return Err(RowError::Fields);
-            }
-            Ok(())
-        })
     }
 }
 
-/// Appends a value as wal2json prints it.
-fn push_value(kind: ValueKind, field: Field<'_>, out: &mut String) -> Result<(), CopyError> {
-    if field.is_null() {
+/// Appends a value as wal2json prints it. False if there is none.
+fn push_value(kind: ValueKind, fields: &mut Fields<'_>, out: &mut String) -> Result<bool, CopyError> {
+    if fields.null() {
         out.push_str("null");
-        return Ok(());
+        return Ok(true);
     }
-    match kind {
-        ValueKind::Number => out.push_str(number(field.raw())),
-        ValueKind::Bool => out.push_str(if field.raw() == "t" { "true" } else { "false" }),
-        ValueKind::Bytea => field.without_hex_prefix().push_json(out)?,
-        ValueKind::Text => field.push_json(out)?,
-    }
-    Ok(())
+    let printed = match kind {
+        ValueKind::Number => fields.raw().map(number),
+        ValueKind::Bool => fields
+            .raw()
+            .map(|text| if text == "t" { "true" } else { "false" }),
+        ValueKind::Bytea => {
+            fields.skip_hex_prefix();
+            return fields.push_json(out);
+        }
+        ValueKind::Text => return fields.push_json(out),
+    };
+    out.push_str(printed.unwrap_or_default());
+    Ok(printed.is_some())
 }
 
 /// NaN and the infinities are no numbers in JSON.
@@ -160,7 +164,7 @@ mod tests {
                 .columns
                 .unwrap()
                 .iter()
-                .map(|column| column.value)
+                .map(|column| column.value())
                 .collect();
             assert_eq!(values.join(" "), expected, "{line}");
         }

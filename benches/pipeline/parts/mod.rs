@@ -8,6 +8,7 @@ mod latency;
 mod memory;
 mod posts;
 mod slow;
+mod snapshot;
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ const IN_FLIGHT: usize = 64;
 type Part = fn(&World, &Scale) -> Vec<Figure>;
 
 /// All parts, in the order in which they run.
-pub(crate) const PARTS: [(&str, Part); 8] = [
+pub(crate) const PARTS: [(&str, Part); 9] = [
     ("drain", drain::measure),
     ("posts", posts::measure),
     ("injector", injector::measure),
@@ -33,6 +34,7 @@ pub(crate) const PARTS: [(&str, Part); 8] = [
     ("memory", memory::measure),
     ("isolation", isolation::measure),
     ("ddl", ddl::measure),
+    ("snapshot", snapshot::measure),
 ];
 
 /// How much is done.
@@ -56,6 +58,10 @@ pub(crate) struct Scale {
     isolated: usize,
     /// How many tables a small schema has, and a large one.
     tables: [usize; 2],
+    /// Rows that are read and encoded.
+    read_rows: usize,
+    /// Rows that are read and delivered.
+    delivered_rows: usize,
     /// How long the program rests before its memory is looked at.
     rest: Duration,
 }
@@ -73,6 +79,8 @@ impl Scale {
             hang: Duration::from_secs(20),
             isolated: 400,
             tables: [100, 1_000],
+            read_rows: 3_000_000,
+            delivered_rows: 5_000_000,
             rest: Duration::from_secs(3),
         }
     }
@@ -89,6 +97,8 @@ impl Scale {
             hang: Duration::from_millis(200),
             isolated: 3,
             tables: [2, 4],
+            read_rows: 2_000,
+            delivered_rows: 500,
             rest: Duration::from_millis(100),
         }
     }

@@ -15,21 +15,73 @@ pub(super) struct ColumnSpans {
 }
 
 /// Where the parts of a key column stand in a record.
+/// What stands before a column's name, its type and its value as wal2json prints them.
+pub(super) const BEFORE_NAME: &str = r#""name":"#;
+/// See [`BEFORE_NAME`].
+pub(super) const BEFORE_TYPE: &str = r#","type":"#;
+/// See [`BEFORE_NAME`].
+pub(super) const BEFORE_VALUE: &str = r#","value":"#;
+
+impl ColumnSpans {
+    /// The column from its first key to the end of its value, if nothing but these keys stands in between, in this order.
+    fn printed(self, record: &str) -> Option<&str> {
+        let start = self.name.start().checked_sub(BEFORE_NAME.len())?;
+        let is_dense = self.name.end() + BEFORE_TYPE.len() == self.type_name.start()
+            && self.type_name.end() + BEFORE_VALUE.len() == self.value.start();
+        let printed = record.get(start..self.value.end()).filter(|_| is_dense)?;
+        // The gaps between the parts hold a comma, a key and a colon at least, so these lengths leave room for no other key;
+        // before the name there may be anything.
+        printed.starts_with(BEFORE_NAME).then_some(printed)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeyColumnSpans {
     pub(super) name: Span,
     pub(super) type_name: Span,
 }
 
-/// A column of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A column of a row. Its parts are looked up when they are asked for.
+#[derive(Clone, Copy)]
 pub struct Column<'a> {
+    record: &'a str,
+    spans: &'a ColumnSpans,
+}
+
+impl<'a> Column<'a> {
     /// Its name.
-    pub name: JsonStr<'a>,
+    #[inline]
+    pub fn name(&self) -> JsonStr<'a> {
+        JsonStr::from_scanned(self.spans.name.text(self.record))
+    }
+
     /// Its type as `format_type` writes it, with its modifiers: `numeric(10,2)`.
-    pub type_name: JsonStr<'a>,
+    #[inline]
+    pub fn type_name(&self) -> JsonStr<'a> {
+        JsonStr::from_scanned(self.spans.type_name.text(self.record))
+    }
+
     /// Its value: the JSON text as it stands, such as `12.50`, `"a\"b"`, `true` or `null`.
-    pub value: &'a str,
+    #[inline]
+    pub fn value(&self) -> &'a str {
+        self.spans.value.text(self.record)
+    }
+
+    /// All of it as wal2json prints it, where it stands in the record just so: `"name":…,"type":…,"value":…`.
+    #[inline]
+    pub fn printed(&self) -> Option<&'a str> {
+        self.spans.printed(self.record)
+    }
+}
+
+impl fmt::Debug for Column<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Column")
+            .field("name", &self.name())
+            .field("type_name", &self.type_name())
+            .field("value", &self.value())
+            .finish()
+    }
 }
 
 /// A column of the primary key.
@@ -74,16 +126,12 @@ impl<'a> Columns<'a> {
     /// All of them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Column<'a>> + use<'a> {
         let record = self.record;
-        self.spans.iter().map(move |spans| Column {
-            name: JsonStr::from_scanned(spans.name.text(record)),
-            type_name: JsonStr::from_scanned(spans.type_name.text(record)),
-            value: spans.value.text(record),
-        })
+        self.spans.iter().map(move |spans| Column { record, spans })
     }
 
     /// The column with this name, given unescaped.
     pub fn get(&self, name: &str) -> Option<Column<'a>> {
-        self.iter().find(|column| column.name.is(name))
+        self.iter().find(|column| column.name().is(name))
     }
 }
 

@@ -30,6 +30,10 @@ impl Span {
     pub(super) fn start(self) -> usize {
         self.start as usize
     }
+
+    pub(super) fn end(self) -> usize {
+        self.end as usize
+    }
 }
 
 /// A checked position in a record.

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use super::columns::{ColumnSpans, Columns, KeyColumnSpans, KeyColumns};
+use super::columns::{
+    BEFORE_NAME, BEFORE_TYPE, BEFORE_VALUE, ColumnSpans, Columns, KeyColumnSpans, KeyColumns,
+};
 use super::cursor::Span;
 use super::header::Header;
 use super::{Action, JsonStr, MAX_COLUMNS, Record, plain_prefix};
 
-/// What stands around the parts of a column: `{"name":,"type":,"value":},`.
+/// What stands around a column, or around one of `pk`.
 const COLUMN_LEN: usize = 26;
 /// What stands around the rest: keys, the action, an LSN.
 const RECORD_LEN: usize = 128;
@@ -28,15 +30,24 @@ pub struct RowColumn<'a> {
 /// What is the same in all of them is written once; a row adds its values. Once warm it allocates nothing for a row.
 #[derive(Debug)]
 pub struct RowWriter {
-    /// Names and types, and behind them the values of the row that was written last.
+    /// What all rows share, and behind it the columns of the row that was written last, as wal2json prints them.
     text: String,
-    /// Where the values begin.
+    /// Where the columns begin.
     fixed: usize,
     timestamp: Span,
     schema: Span,
     table: Span,
+    beginnings: Vec<Beginning>,
     columns: Vec<ColumnSpans>,
     pk: Vec<KeyColumnSpans>,
+}
+
+/// What is the same of a column in all rows: `"name":…,"type":…,"value":`.
+#[derive(Debug)]
+struct Beginning {
+    text: String,
+    name_len: usize,
+    type_len: usize,
 }
 
 /// A row that makes no record.
@@ -65,30 +76,27 @@ impl RowWriter {
             Span::between(start, text.len()).ok_or(RowTooLong)
         };
         let (timestamp, schema, table) = (json(timestamp)?, json(schema)?, json(table)?);
-        // Until there is a row.
-        let no_value = Span::between(0, 0).ok_or(RowTooLong)?;
-        let mut spans = Vec::with_capacity(columns.len());
-        let mut pk = Vec::new();
-        for column in columns {
-            let (name, type_name) = (json(column.name)?, json(column.type_name)?);
-            spans.push(ColumnSpans {
-                name,
-                type_name,
-                value: no_value,
+        let mut key: Vec<&RowColumn<'_>> = columns
+            .iter()
+            .filter(|column| column.key_position.is_some())
+            .collect();
+        key.sort_by_key(|column| column.key_position);
+        let mut pk = Vec::with_capacity(key.len());
+        for column in key {
+            pk.push(KeyColumnSpans {
+                name: json(column.name)?,
+                type_name: json(column.type_name)?,
             });
-            if let Some(position) = column.key_position {
-                pk.push((position, KeyColumnSpans { name, type_name }));
-            }
         }
-        pk.sort_by_key(|(position, _)| *position);
         Ok(Self {
             fixed: text.len(),
             text,
             timestamp,
             schema,
             table,
-            columns: spans,
-            pk: pk.into_iter().map(|(_, spans)| spans).collect(),
+            beginnings: columns.iter().map(Beginning::of).collect(),
+            columns: Vec::with_capacity(columns.len()),
+            pk,
         })
     }
 
@@ -102,10 +110,13 @@ impl RowWriter {
         mut value: impl FnMut(usize, &mut String) -> Result<(), E>,
     ) -> Result<(Record<'_>, usize), E> {
         self.text.truncate(self.fixed);
-        for (number, column) in self.columns.iter_mut().enumerate() {
+        self.columns.clear();
+        for (number, beginning) in self.beginnings.iter().enumerate() {
             let start = self.text.len();
+            self.text.push_str(&beginning.text);
             value(number, &mut self.text)?;
-            column.value = Span::between(start, self.text.len()).ok_or(RowTooLong)?;
+            let spans = beginning.spans(start, self.text.len());
+            self.columns.push(spans.ok_or(RowTooLong)?);
         }
         let text = self.text.as_str();
         let len = text.len() + self.columns.len() * COLUMN_LEN + self.pk.len() * COLUMN_LEN + RECORD_LEN;
@@ -129,6 +140,35 @@ impl RowWriter {
             origin: None,
         };
         Ok((record, len))
+    }
+}
+
+impl Beginning {
+    fn of(column: &RowColumn<'_>) -> Self {
+        let mut text = BEFORE_NAME.to_owned();
+        push_json(column.name, &mut text);
+        let name_len = text.len() - BEFORE_NAME.len();
+        text.push_str(BEFORE_TYPE);
+        let type_start = text.len();
+        push_json(column.type_name, &mut text);
+        let type_len = text.len() - type_start;
+        text.push_str(BEFORE_VALUE);
+        Self {
+            text,
+            name_len,
+            type_len,
+        }
+    }
+
+    /// The parts of the column that begins so and ends here.
+    fn spans(&self, start: usize, end: usize) -> Option<ColumnSpans> {
+        let name = start + BEFORE_NAME.len();
+        let type_name = name + self.name_len + BEFORE_TYPE.len();
+        Some(ColumnSpans {
+            name: Span::between(name, name + self.name_len)?,
+            type_name: Span::between(type_name, type_name + self.type_len)?,
+            value: Span::between(start + self.text.len(), end)?,
+        })
     }
 }
 
@@ -191,7 +231,7 @@ mod tests {
                 .iter()
                 .map(|column| {
                     let text = |text: JsonStr<'_>| text.unescape().into_owned();
-                    (text(column.name), text(column.type_name), column.value)
+                    (text(column.name()), text(column.type_name()), column.value())
                 })
                 .collect();
             let expected = [("id", "integer"), ("a \"b\"", "text"), ("c", "\"My type\"")];
@@ -201,7 +241,9 @@ mod tests {
                 assert_eq!((name.as_str(), type_name.as_str()), *expected);
                 assert_eq!(*value, value_expected);
             }
-            assert_eq!(columns.iter().nth(1).unwrap().name.raw(), r#""a \"b\"""#);
+            assert_eq!(columns.iter().nth(1).unwrap().name().raw(), r#""a \"b\"""#);
+            let printed = format!(r#""name":"id","type":"integer","value":{}"#, values[0]);
+            assert_eq!(columns.iter().next().unwrap().printed(), Some(printed.as_str()));
             let key = record.pk.unwrap();
             let key: Vec<_> = key.iter().map(|column| column.name.unescape()).collect();
             assert_eq!(key, ["c", "id"]);
@@ -237,7 +279,7 @@ mod tests {
             .columns
             .unwrap()
             .iter()
-            .map(|column| column.value)
+            .map(|column| column.value())
             .collect();
         assert_eq!(values, ["7", "7"]);
     }

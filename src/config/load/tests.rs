@@ -101,7 +101,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn all_problems_are_reported_together_with_their_origins() {
     let (_file, mut sources) = file(
         "PGSTREAM_POSTGRES_LISTENER_URI=postgres://u:secret@h/d\n\
-         PGSTREAM_POSTGRES_SNAPSHOT_TABLES='*'\n\
+         PGSTREAM_METRICS_ADDRESS=:9901\n\
          PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=many\n\
          PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=2\n\
          SOMETHING_ELSE=1\n",
@@ -129,7 +129,7 @@ fn all_problems_are_reported_together_with_their_origins() {
             "{path}: PGSTREAM_POSTGRES_LISTENER_URI: is not a known key: did you mean PGSTREAM_POSTGRES_LISTENER_URL?"
         ),
         &format!("{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: is set twice"),
-        &format!("{path}: PGSTREAM_POSTGRES_SNAPSHOT_TABLES: the initial snapshot is not available yet"),
+        &format!("{path}: PGSTREAM_METRICS_ADDRESS: the address of metrics is not available yet"),
         // That the URL is not set is a consequence.
         "environment variable PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL: sslmode=require needs TLS",
         "flag --replication-slot: \"No\" is not a slot name",

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{Column, Parser, oracle};
+use super::{Parser, oracle};
 
 /// Stands between the tokens of a generated record until white space takes its place. It is legal nowhere in
 /// JSON, so no string holds it.
@@ -207,7 +207,10 @@ proptest! {
         for columns in [parsed.columns.unwrap(), parsed.identity.unwrap()] {
             prop_assert_eq!(columns.len(), generated.columns.len());
             for (column, made) in columns.iter().zip(&generated.columns) {
-                let Column { name, type_name, value } = column;
+                let (name, type_name, value, printed) = (column.name(), column.type_name(), column.value(), column.printed());
+                let dense = format!(r#""name":{},"type":{},"value":{value}"#, name.raw(), type_name.raw());
+                prop_assert!(printed.is_none_or(|printed| printed == dense), "{:?}", printed);
+                prop_assert_eq!(printed.is_some(), generated.json.contains(&format!("{{{dense}")));
                 prop_assert_eq!(name.raw(), &made.name.raw);
                 prop_assert_eq!(name.unescape(), made.name.text.as_str());
                 prop_assert_eq!(type_name.raw(), &made.type_name.raw);

@@ -6,5 +6,5 @@ mod grammar;
 mod oracle;
 mod reference;
 
-use super::{Action, Column, Columns, Header, JsonStr, KeyColumns, MAX_COLUMNS, MAX_DEPTH};
+use super::{Action, Columns, Header, JsonStr, KeyColumns, MAX_COLUMNS, MAX_DEPTH};
 use super::{Parser, Problem, Record, header};

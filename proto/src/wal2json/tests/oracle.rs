@@ -81,11 +81,11 @@ fn check_columns(columns: Option<Columns<'_>>, expected: Option<&[ReferenceColum
     assert_eq!(columns.map(|columns| columns.len()), expected.map(<[_]>::len));
     let columns = columns.iter().flat_map(Columns::iter);
     for (column, expected) in columns.zip(expected.unwrap_or_default()) {
-        check_string(column.name, &expected.name, bytes);
-        check_string(column.type_name, &expected.type_name, bytes);
-        assert_eq!(column.value, expected.value.get());
+        check_string(column.name(), &expected.name, bytes);
+        check_string(column.type_name(), &expected.type_name, bytes);
+        assert_eq!(column.value(), expected.value.get());
         assert!(
-            std::ptr::eq(column.value, expected.value.get()),
+            std::ptr::eq(column.value(), expected.value.get()),
             "the same bytes of the record"
         );
     }
