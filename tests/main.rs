@@ -16,6 +16,7 @@ mod ddl_forms;
 mod delivery;
 mod demo;
 mod filters;
+mod hand_over;
 mod init;
 mod injector;
 mod injector_model;

@@ -177,6 +177,8 @@ async fn ids_read_from(
         catalog: pool.clone(),
         subscriptions,
         filter: pgstream::filter::TableFilter::default(),
+        snapshots: None,
+        left_out: Vec::new(),
         includes_are_sent_only: false,
         injector: None,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::payloads::{HOSTILE, OWN_TYPES, every_type};
 use crate::support::database::SLOT;
-use crate::support::program::pgstream;
+use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
 use crate::support::world::{Change, DEADLINE, FAST_RETRIES, Sql, World, member, receiver, webhook_id};
 
@@ -460,14 +460,15 @@ fn one_program_at_a_time_makes_deliveries() {
         .spawn()
         .unwrap();
     receiver.wait_for(|requests| requests.len() > streamed, DEADLINE);
-    let output = pgstream(&["run", "--pgurl", &world.url(), "--replication-slot", SLOT])
-        .env(keys::SERVER_ADDRESS.name, "127.0.0.1:0")
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("another pgstream uses this store"), "{told}");
+    let mut program = Program::spawn(&world.url(), SLOT, &[]);
+    program.wait_for_log("that it waits", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.contains("another pgstream makes the deliveries"))
+    });
     waiting.store(false, Ordering::SeqCst);
     assert!(end_of(child).status.success());
+    program.wait_for_log("streaming", |line| line["msg"] == "streaming");
 }
 
 #[test]
@@ -542,13 +543,44 @@ fn a_row_that_is_not_utf8_is_kept_as_a_dead_letter() {
 }
 
 #[test]
-fn run_says_that_it_takes_no_snapshot() {
-    let world = World::new(&[]);
-    let output = pgstream(&["run", "--pgurl", &world.url()])
-        .env(keys::SNAPSHOT_TABLES.name, "*")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("pgstream snapshot"), "{told}");
+fn what_the_stream_has_brought_before_hides_no_row() {
+    let mut world = World::new(&[]);
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = Arc::clone(&is_down);
+    let receiver =
+        Receiver::start(move |_| Action::status(if down.load(Ordering::SeqCst) { 503 } else { 200 }));
+    subscribe(&mut world.sql, &receiver.url("/"), "t");
+    world.sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let program = world.start(&FAST_RETRIES);
+    world.sql.run("INSERT INTO t VALUES (1)");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 1 FROM pgstream.webhook_backlog_marks WHERE commit_lsn IS NOT NULL");
+    is_down.store(false, Ordering::SeqCst);
+    world.sql.wait_until_delivered();
+    assert!(program.terminate().0.success());
+    let before = receiver.requests().len();
+    taken(&world, "t", &[], &[]);
+    assert_eq!(receiver.requests().len(), before + 1);
+}
+
+#[test]
+fn rows_that_nobody_is_subscribed_to_any_more_are_discarded() {
+    let mut world = World::new(&[]);
+    let ill = Receiver::start(|_| Action::status(503));
+    subscribe(&mut world.sql, &ill.url("/"), "t");
+    subscribe(&mut world.sql, &ill.url("/"), "kept");
+    world.sql.run(
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2);
+         CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (1)",
+    );
+    taken(&world, "t kept", &[], &FAST_RETRIES);
+    let waiting = "SELECT count(*) FROM pgstream.webhook_backlog";
+    assert_eq!(world.sql.value::<i64>(waiting), 3);
+    world
+        .sql
+        .run("DELETE FROM pgstream.webhook_subscriptions WHERE table_name = 't'");
+    let program = world.start(&FAST_RETRIES);
+    world.sql.wait_for(&format!("SELECT ({waiting}) = 1"));
+    drop(program);
 }

@@ -11,6 +11,8 @@ CREATE TABLE pgstream.snapshot_tables (
     table_name text NOT NULL,
     state text NOT NULL DEFAULT 'pending'
         CONSTRAINT snapshot_tables_state CHECK (state IN ('pending', 'waiting', 'reading', 'done')),
+    -- Whether it was planned before anything of the stream could have been sent to anyone.
+    fresh boolean NOT NULL,
     -- Part of the ids of its rows, so that one read again has the id it had.
     run bigint NOT NULL,
     -- Which transactions the snapshot sees that it was read under last, and a position that all of them are before.
@@ -23,4 +25,28 @@ CREATE TABLE pgstream.snapshot_tables (
     started_at timestamptz,
     finished_at timestamptz,
     PRIMARY KEY (slot, oid)
+);
+
+-- The slots that `init` has made, and whether their streams have ever been started: from then on, who has been sent which
+-- changes is not known.
+CREATE TABLE pgstream.snapshot_slots (
+    slot text PRIMARY KEY,
+    started boolean NOT NULL
+);
+
+-- In a database that is not new, some stream was.
+INSERT INTO pgstream.snapshot_slots (slot, started)
+SELECT '', true
+ WHERE EXISTS (SELECT FROM pgstream.webhook_subscriptions) OR EXISTS (SELECT FROM pgstream.webhook_backlog_marks);
+
+-- What is known of an endpoint that receives the rows of a table.
+CREATE TABLE pgstream.snapshot_endpoints (
+    slot text NOT NULL,
+    oid bigint NOT NULL,
+    endpoint text NOT NULL,
+    -- The first snapshot that it was sent rows under: changes of transactions that this one sees are left out for it, up to
+    -- a position that all of them are before. Null if it may have been sent changes before any row: nothing is left out.
+    snapshot text,
+    until_lsn pg_lsn,
+    PRIMARY KEY (slot, oid, endpoint)
 );

@@ -23,9 +23,6 @@ impl RunCommand {
     pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
         let sources = self.sources();
         let config = context.load(&sources)?;
-        if !config.snapshot.tables.is_empty() {
-            return Err(Failure::of_usage(run::RunError::SnapshotWithin));
-        }
         context.block_on(async {
             let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;
             tokio::select! {

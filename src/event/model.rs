@@ -81,6 +81,12 @@ impl Position {
 }
 
 impl Origin {
+    /// Whether it is delivered for as long only as somebody is subscribed to it. What an operator asked for is not.
+    #[must_use]
+    pub const fn needs_subscription(self) -> bool {
+        matches!(self, Self::Stream | Self::Snapshot)
+    }
+
     /// Its name where it is stored.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -16,11 +16,12 @@ use self::transaction::OpenTransaction;
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
 use super::catalog::{self, Answer, Question};
+use super::hand_over::{HandOver, LeftOut, Snapshots};
 use super::parked::{Burial, Parked, Taken, Wait};
 use super::relations::{Kind, Relation, Relations};
 use super::routes::{Receivers, Routes};
 use super::{OWN_SCHEMA, PipelineError};
-use crate::delivery::Dispatcher;
+use crate::delivery::{Dispatcher, Outbox};
 use crate::event::{self, Event, IdKind, Injection, Occurrences, Origin, Position, Source};
 use crate::filter::TableFilter;
 use crate::progress::{Budget, Ledger};
@@ -56,6 +57,10 @@ pub struct Parts {
     pub injector: Option<StartingInjector>,
     /// Which tables' changes are taken.
     pub filter: TableFilter,
+    /// The tables whose rows are still to be read.
+    pub snapshots: Option<Box<dyn Snapshots>>,
+    /// What is left out of the stream because it has come as rows.
+    pub left_out: Vec<LeftOut>,
     /// Whether the plugin sends those tables only that are included by their own names.
     pub includes_are_sent_only: bool,
     /// What is settled.
@@ -96,6 +101,7 @@ pub struct StreamIntake {
     injector: Option<Injector>,
     /// The taking up of the backlog, which everything that is delivered has to be behind.
     recovering: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    hand_over: HandOver,
     /// Whether partitioned tables have to be looked out for, which the plugin would not send the partitions of.
     partitions_are_missed: bool,
 }
@@ -110,6 +116,8 @@ impl StreamIntake {
             subscriptions,
             injector,
             filter,
+            snapshots,
+            left_out,
             includes_are_sent_only,
             ledger,
             budget,
@@ -139,6 +147,7 @@ impl StreamIntake {
             parked: None,
             starting_injector: injector,
             injector: None,
+            hand_over: HandOver::new(snapshots, left_out),
             partitions_are_missed: includes_are_sent_only,
         }
     }
@@ -236,12 +245,31 @@ impl StreamIntake {
                 self.subscriptions.request_fresh(),
             )));
         };
+        if let Some(reading) = self.hand_over.begin(set) {
+            return Ok(Taken::Wait(Wait::HandOver(set.generation(), reading)));
+        }
         let receivers = self.routes.receivers(set, &relation, event);
         if receivers.is_empty() && relation.kind == Kind::User {
             self.occurrences.next(lsn, relation.hash);
             return Ok(Taken::Done);
         }
         self.matched(wal_start, payload, (event, lsn), &relation, &receivers)
+    }
+
+    /// Reads what is to be read with the subscriptions that are in use now, between two transactions. Cancel-safe.
+    async fn hand_over_at_rest(&mut self) {
+        loop {
+            if let Some((generation, reading)) = &mut self.hand_over.reading {
+                let (generation, left_out) = (*generation, reading.await);
+                self.hand_over.reading = None;
+                self.hand_over.end(generation, left_out);
+            }
+            let set = self.subscriptions.current();
+            let Some(reading) = self.hand_over.begin(&set) else {
+                return;
+            };
+            self.hand_over.reading = Some((set.generation(), reading));
+        }
     }
 
     /// A table that was not seen before, or whose schema has changed since.
@@ -356,7 +384,12 @@ impl StreamIntake {
             payload: encoded.payload,
             share,
         });
-        for outbox in receivers.iter() {
+        let is_row = |outbox: &Arc<Outbox>| {
+            let endpoint = outbox.target().url();
+            self.hand_over
+                .leaves_out(relation.hash, open.xid, open.commit_lsn, endpoint)
+        };
+        for outbox in receivers.iter().filter(|outbox| !is_row(outbox)) {
             let token = self.ledger.token(&mut open.settling);
             self.batch.push(outbox, &event, token);
         }
@@ -376,6 +409,9 @@ impl Intake for StreamIntake {
             let started = starting.await;
             self.starting_injector = None;
             self.injector = Some(started.map_err(PipelineError::SchemaLog)?);
+        }
+        if self.open.is_none() && self.parked.is_none() {
+            self.hand_over_at_rest().await;
         }
         while let Some(parked) = &mut self.parked {
             match &mut parked.wait {
@@ -415,6 +451,10 @@ impl Intake for StreamIntake {
                             .insert(schema, table, answer, self.injector.as_ref());
                     }
                 }
+                Wait::HandOver(generation, reading) => {
+                    let left_out = reading.await;
+                    self.hand_over.end(*generation, left_out);
+                }
                 Wait::Burial(burial) => {
                     burial.await;
                     self.parked = None;
@@ -430,7 +470,13 @@ impl Intake for StreamIntake {
     }
 
     fn is_ready(&self) -> bool {
-        self.parked.is_none() && self.recovering.is_none() && self.starting_injector.is_none()
+        self.parked.is_none()
+            && self.recovering.is_none()
+            && self.starting_injector.is_none()
+            && (self.open.is_some()
+                || self
+                    .hand_over
+                    .is_settled_for(self.subscriptions.current().generation()))
     }
 
     fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {

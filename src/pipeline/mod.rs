@@ -19,6 +19,7 @@ mod batch;
 mod burial;
 mod catalog;
 mod error;
+mod hand_over;
 mod intake;
 mod parked;
 mod relations;
@@ -27,6 +28,7 @@ mod rows;
 mod sweep;
 
 pub use error::PipelineError;
+pub use hand_over::{LeftOut, Reading, Snapshots};
 pub use intake::{Parts, StartingInjector, StreamIntake};
 pub use rows::{RowEntrance, RowIntake, RowTable};
 pub use sweep::sweep;
@@ -49,6 +51,8 @@ const FILTERED_TABLES: &[&str] = &[
     "webhook_backlog_marks",
     "webhook_dead_letters",
     "snapshot_tables",
+    "snapshot_slots",
+    "snapshot_endpoints",
     "source_migrations",
     "store_migrations",
 ];

@@ -106,6 +106,17 @@ impl RowEntrance {
     }
 }
 
+impl RowTable {
+    /// The URLs of those who receive its rows.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<&str> {
+        self.receivers
+            .iter()
+            .map(|outbox| &**outbox.target().url())
+            .collect()
+    }
+}
+
 impl RowIntake {
     /// An intake of rows of this table.
     #[must_use]

@@ -5,6 +5,8 @@
 
 mod budget;
 mod ledger;
+mod visibility;
 
 pub use budget::{Budget, Share};
 pub use ledger::{Group, Ledger, SettleToken, Transaction};
+pub use visibility::{ParseVisibilityError, Visibility};

@@ -10,32 +10,39 @@
 
 mod databases;
 mod engine;
-mod snapshot;
+mod snapshot_alone;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::databases::Databases;
 use self::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
-pub use self::snapshot::snapshot;
+pub use self::snapshot_alone::snapshot;
 use crate::api::{self, ApiError, Server};
 use crate::config::Config;
 use crate::delivery::{Dispatcher, DispatcherError};
 use crate::event::Source;
 use crate::filter::PluginTables;
-use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake};
+use crate::pipeline::{self, Parts, PipelineError, RowEntrance, Snapshots, StartingInjector, StreamIntake};
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
 use crate::schema_log::{Injector, InjectorError, Recording};
-use crate::snapshot::SnapshotError;
+use crate::snapshot::model::Relation;
+use crate::snapshot::progress::Watch;
+use crate::snapshot::{SnapshotError, WaitingTables, left_out};
 use crate::store::drainer::Drainer;
-use crate::store::{self, StoreError, catalog};
+use crate::store::snapshot::TableRow;
+use crate::store::{self, PgPool, StoreError, catalog};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
 
+/// How often it is looked whether another program has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The SQLSTATE of what a role may not do.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// The source's epoch as long as its history is unbroken.
@@ -75,12 +82,6 @@ pub enum RunError {
     /// The slot is being read.
     #[error("the slot {0:?} is being read: stop that program first")]
     SlotInUse(String),
-    /// It was asked for what only another command does.
-    #[error(
-        "taking a snapshot within `pgstream run` is not available yet: take it with `pgstream snapshot`, \
-        and remove PGSTREAM_POSTGRES_SNAPSHOT_TABLES (in YAML: source.postgres.snapshot.tables)"
-    )]
-    SnapshotWithin,
     /// The snapshot is to be of another database than the one that is streamed.
     #[error(
         "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL names {found}, and the source is {expected}: name the source"
@@ -125,9 +126,6 @@ pub async fn run_with(
     };
     let databases = opened?;
     let store = databases.store.clone();
-    let Some(drainer) = Drainer::try_acquire(&store).await? else {
-        return Err(RunError::InUse);
-    };
     // Of their own, so that subscriptions stay fresh and the API answers until the stream has ended.
     let others = CancellationToken::new();
     let (subscriptions, refreshing) =
@@ -139,9 +137,16 @@ pub async fn run_with(
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);
     let serving = tokio::spawn(server.serve(state, limits, others.clone()));
-    let streamed = stream_changes(&config, &databases, subscriptions, &log, &shutdown).await;
+    let streamed = match shutdown.run_until_cancelled(alone(&store, &log)).await {
+        Some(Ok(drainer)) => {
+            let streamed = stream_changes(&config, &databases, subscriptions, &log, &shutdown).await;
+            drainer.release().await;
+            streamed
+        }
+        Some(Err(error)) => Err(error.into()),
+        None => Ok(()),
+    };
     others.cancel();
-    drainer.release().await;
     end(serving, refreshing, databases).await;
     match streamed {
         Err(RunError::Replication(ReplicationError::Stopped)) => Ok(()),
@@ -156,6 +161,7 @@ async fn stream_changes(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
+    let planned = plan_snapshot(config, databases, log).await?;
     let has_partitions = catalog::has_partitioned_tables(&databases.catalog).await?;
     let PluginTables { add, filter } = config.filter.plugin_tables(has_partitions);
     let includes_are_sent_only = !add.is_empty();
@@ -167,6 +173,7 @@ async fn stream_changes(
     let starting = Session::start(&config.source, &options, log, shutdown);
     let session = shutdown.run_until_cancelled(starting).await;
     let session = session.unwrap_or(Err(ReplicationError::Stopped))?;
+    let left_out = left_out(&databases.store, &config.slot, session.start).await?;
     let budget = Budget::new(config.notifier.max_queue_bytes);
     // After the slot is ours: two programs must not drain one backlog, nor write down what they have applied.
     let dispatcher = Arc::new(Dispatcher::start(
@@ -180,15 +187,34 @@ async fn stream_changes(
         .unzip();
     let sweeping = tokio::spawn(pipeline::sweep(subscriptions.clone(), Arc::clone(&dispatcher)));
     let settled = Arc::new(Notify::new());
+    let source = Source {
+        system_identifier: session.identity.system_identifier,
+        epoch: FIRST_EPOCH,
+    };
+    let snapshots = (!planned.is_empty()).then(|| {
+        let (dispatcher, budget) = (Arc::clone(&dispatcher), Arc::clone(&budget));
+        let entrance = RowEntrance::new(
+            source.clone(),
+            dispatcher,
+            budget,
+            databases.store.clone(),
+            log.clone(),
+        );
+        let read = databases.catalog.clone();
+        let parts = snapshot_alone::parts(config, databases, read, (entrance, Watch::default()), log);
+        Box::new(WaitingTables::new(&parts, planned)) as Box<dyn Snapshots>
+    });
+    let waking = snapshots
+        .is_some()
+        .then(|| tokio::spawn(wake(subscriptions.clone(), Arc::clone(&settled))));
     let mut intake = StreamIntake::new(Parts {
-        source: Source {
-            system_identifier: session.identity.system_identifier,
-            epoch: FIRST_EPOCH,
-        },
+        source,
         catalog: databases.catalog.clone(),
         subscriptions,
         injector,
         filter: config.filter.clone(),
+        snapshots,
+        left_out,
         includes_are_sent_only,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
         budget,
@@ -211,6 +237,9 @@ async fn stream_changes(
         }
     };
     sweeping.abort();
+    if let Some(waking) = waking {
+        waking.abort();
+    }
     if let Some(recording) = recording {
         recording.end().await;
     }
@@ -220,6 +249,51 @@ async fn stream_changes(
         "failed_attempts" => counts.failed, "appended_to_backlog" => counts.appended,
         "dead_letters" => counts.dead, "discarded" => counts.discarded, "health_changes" => counts.health_changes);
     why.map_or(Ok(()), |why| Err(RunError::Strict(why)))
+}
+
+/// Waits until no other program makes deliveries of this store, and keeps others from doing so.
+async fn alone(store: &PgPool, log: &Logger) -> Result<Drainer, StoreError> {
+    let mut told = false;
+    loop {
+        if let Some(drainer) = Drainer::try_acquire(store).await? {
+            return Ok(drainer);
+        }
+        if !told {
+            info!(
+                log,
+                "another pgstream makes the deliveries of this store; waiting until it ends"
+            );
+        }
+        told = true;
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Plans the reading of tables before the stream of a slot is started for the first time: only then it is known that nobody
+/// was sent a change of them.
+async fn plan_snapshot(
+    config: &Config,
+    databases: &Databases,
+    log: &Logger,
+) -> Result<Vec<(Relation, TableRow)>, RunError> {
+    let Databases { store, catalog, .. } = databases;
+    let planned = if config.snapshot.tables.is_empty() {
+        Vec::new()
+    } else {
+        let how = (&config.filter, false);
+        crate::snapshot::plan(catalog, store, &config.slot, &config.snapshot, how, log).await?
+    };
+    store::snapshot::stream_starts(store, &config.slot).await?;
+    Ok(planned)
+}
+
+/// Wakes the stream whenever the subscriptions have been read again: between two transactions, somebody may have begun to
+/// receive rows.
+async fn wake(subscriptions: Subscriptions, stream: Arc<Notify>) {
+    let mut news = subscriptions.news();
+    while news.changed().await {
+        stream.notify_one();
+    }
 }
 
 /// Has metadata filled in, if it is to be. If not, nothing may be known of what is confirmed now when it is again.

@@ -88,6 +88,7 @@ pub async fn init(
         // What a reader of an earlier slot of this name has applied says nothing of what this one will bring.
         store::schema_log::forget(&source, &options.slot).await?;
         create_slot(&source, &options.slot, options.timeout, notice).await?;
+        store::snapshot::slot_made(&store, &options.slot).await?;
     }
     Ok(InitReport {
         source_migrations,

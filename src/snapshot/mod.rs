@@ -18,7 +18,9 @@
 //!
 //! Knows the rooms it is between: tables come from `store`, rows go to `pipeline`. Must not know: endpoints, sockets.
 
+mod alone;
 pub mod choose;
+mod hand_over;
 pub mod model;
 pub mod progress;
 mod ranges;
@@ -26,26 +28,21 @@ pub mod row;
 mod table;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use slog::{Logger, error, info, warn};
+use slog::{Logger, warn};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
+pub use self::alone::{Report, take};
 use self::choose::{Obstacle, Wanted, choose};
+pub use self::hand_over::{WaitingTables, left_out};
 use self::model::Relation;
 use self::progress::Watch;
-use self::table::{Ended, Source, read};
+use self::table::{Source, Task};
 use crate::config::{PgUrl, SnapshotConfig};
 use crate::filter::TableFilter;
 use crate::pipeline::RowEntrance;
-use crate::store::snapshot::{self as state, SnapshotState, TableRow};
+use crate::store::snapshot::{self as state, TableRow};
 use crate::store::{PgPool, StoreError};
-use crate::subscription::matcher::SubscriptionSet;
-
-/// How often it is told how far the reading is, in the log and in the store.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why tables could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -98,51 +95,35 @@ pub struct Parts {
     pub log: Logger,
 }
 
-/// What was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Tables whose rows are all settled.
-    pub tables: usize,
-    /// Their rows.
-    pub rows: u64,
-    /// Tables that were done before.
-    pub done_before: usize,
-    /// Tables whose rows nobody receives yet.
-    pub waiting: usize,
-    /// Tables that were gone when they were to be read.
-    pub gone: usize,
-}
-
-/// Reads the tables that are asked for and are not done yet, the largest first, for whoever receives their inserts
-/// according to `set`.
+/// Chooses the tables that are asked for, and writes down that they are to be read, the largest first.
 ///
 /// # Errors
-/// See [`SnapshotError`]. What was done until then stays done.
-pub async fn take(parts: Parts, set: Arc<SubscriptionSet>) -> Result<Report, SnapshotError> {
-    let Parts { config, log, .. } = &parts;
-    let relations = state::relations(&parts.source).await?;
+/// [`SnapshotError::Obstacles`], [`SnapshotError::Store`]
+pub async fn plan(
+    source: &PgPool,
+    store: &PgPool,
+    slot: &str,
+    config: &SnapshotConfig,
+    (filter, repeat): (&TableFilter, bool),
+    log: &Logger,
+) -> Result<Vec<(Relation, TableRow)>, SnapshotError> {
+    let relations = state::relations(source).await?;
     let wanted = Wanted {
         tables: &config.tables,
         excluded: &config.excluded_tables,
-        filter: &parts.filter,
+        filter,
     };
     let chosen = choose(&relations, wanted).map_err(SnapshotError::Obstacles)?;
     for relation in &chosen.left_out {
         warn!(log, "not read: it has no rows of its own"; "relation" => %relation, "kind" => %relation.kind);
     }
-    let planned = state::plan(
-        &parts.store,
-        &parts.slot,
-        &chosen.tables,
-        &relations,
-        parts.repeat,
-    )
-    .await?;
-    let (source, tables) = (Arc::new(source(&parts)), chosen.tables);
-    let reporting = tokio::spawn(report(Arc::clone(&source)));
-    let taken = read_tables(&source, tables, &planned, &set, config.workers).await;
-    reporting.abort();
-    taken
+    let rows = state::plan(store, slot, &chosen.tables, &relations, repeat).await?;
+    let row_of = |table: &Relation| rows.iter().find(|row| row.oid == table.oid).cloned();
+    let planned = chosen.tables.into_iter().filter_map(|table| {
+        let row = row_of(&table)?;
+        Some((table, row))
+    });
+    Ok(planned.collect())
 }
 
 fn source(parts: &Parts) -> Source {
@@ -151,6 +132,7 @@ fn source(parts: &Parts) -> Source {
         url: parts.url.clone(),
         slot: parts.slot.clone(),
         store: parts.store.clone(),
+        catalog: parts.source.clone(),
         schema_log: parts.schema_log.clone(),
         entrance: Arc::clone(entrance),
         readers: config.table_workers,
@@ -161,77 +143,10 @@ fn source(parts: &Parts) -> Source {
     }
 }
 
-/// Reads so many tables at one time.
-async fn read_tables(
-    source: &Arc<Source>,
-    tables: Vec<Relation>,
-    planned: &[TableRow],
-    set: &Arc<SubscriptionSet>,
-    at_once: usize,
-) -> Result<Report, SnapshotError> {
-    let mut report = Report::default();
-    let mut reading = JoinSet::new();
-    let mut tables = tables.into_iter();
-    loop {
-        while reading.len() < at_once
-            && let Some(table) = tables.next()
-        {
-            let Some(row) = planned.iter().find(|row| row.oid == table.oid) else {
-                continue;
-            };
-            if row.state == SnapshotState::Done {
-                report.done_before += 1;
-                continue;
-            }
-            let (source, set, run) = (Arc::clone(source), Arc::clone(set), row.run);
-            reading.spawn(async move {
-                let ended = read(source, table.clone(), run, set).await;
-                (table, ended)
-            });
-        }
-        let Some(ended) = reading.join_next().await else {
-            return Ok(report);
-        };
-        let (table, ended) = ended.map_err(|_| SnapshotError::Interrupted)?;
-        match ended {
-            Ok(Ended::Done(read)) => {
-                report.tables += 1;
-                report.rows += read.rows;
-                info!(source.log, "a table is done"; "table" => %table, "rows" => read.rows, "bytes" => read.bytes);
-            }
-            Ok(Ended::Unwanted) => {
-                report.waiting += 1;
-                state::waiting(&source.store, &source.slot, table.oid).await?;
-                warn!(source.log, "nobody is subscribed to the inserts of a table, so it waits"; "table" => %table);
-            }
-            Ok(Ended::Gone) => {
-                report.gone += 1;
-                warn!(source.log, "a table was dropped or renamed before it was read"; "table" => %table);
-            }
-            Err(problem) => {
-                error!(source.log, "a table could not be read to its end, and is read again from its start by the next run";
-                    "table" => %table, "error" => #&problem);
-                return Err(problem);
-            }
-        }
-    }
-}
-
-/// Tells now and then how far the reading is, until it is aborted.
-async fn report(source: Arc<Source>) {
-    let mut ticks = interval(REPORT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let tables = source.watch.tables();
-        let read: Vec<_> = tables.iter().map(|reading| reading.read()).collect();
-        for (reading, read) in tables.iter().zip(&read) {
-            info!(source.log, "reading"; "table" => %reading.table, "rows" => read.rows, "bytes" => read.bytes,
-                "ranges" => format!("{} of {}", reading.ranges(), reading.all_ranges));
-        }
-        if let Err(error) = state::progress(&source.store, &source.slot, &read).await {
-            warn!(source.log, "cannot write down how far the reading is"; "error" => #&error);
-        }
+fn task(table: Relation, row: &TableRow) -> Task {
+    Task {
+        table,
+        run: row.run,
+        fresh: row.fresh,
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use slog::{Logger, info};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::SnapshotError;
 use super::model::{Exported, PageRange, Relation, Shape};
@@ -17,10 +19,12 @@ use crate::event::TableName;
 use crate::pipeline::{RowEntrance, RowIntake, RowTable};
 use crate::progress::Group;
 use crate::schema_log;
-use crate::store::PgPool;
 use crate::store::snapshot::{self as state, Progress};
+use crate::store::{PgPool, catalog};
 use crate::subscription::matcher::SubscriptionSet;
 
+/// The pause between two looks whether transactions can be seen.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How many rows are counted at one time.
 const COUNT_ROWS: u64 = 256;
 
@@ -29,6 +33,8 @@ pub(super) struct Source {
     pub(super) url: PgUrl,
     pub(super) slot: String,
     pub(super) store: PgPool,
+    /// The database that is read, for its catalogs.
+    pub(super) catalog: PgPool,
     pub(super) schema_log: Option<PgPool>,
     pub(super) entrance: Arc<RowEntrance>,
     pub(super) readers: usize,
@@ -38,15 +44,41 @@ pub(super) struct Source {
     pub(super) log: Logger,
 }
 
+/// A table that is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub(super) table: Relation,
+    /// The run that the ids of its rows are of.
+    pub(super) run: i64,
+    /// Whether it was planned before anything of the stream could have been sent to anyone.
+    pub(super) fresh: bool,
+}
+
 /// How the reading of a table ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// All its rows are settled.
-    Done(Progress),
+    /// All its rows are submitted.
+    Read(Submitted),
     /// Nobody receives its rows.
     Unwanted,
     /// It is not there any more.
     Gone,
+}
+
+/// A table whose rows are all submitted, and not settled yet.
+pub(super) struct Submitted {
+    source: Arc<Source>,
+    group: Group,
+    read: Progress,
+}
+
+impl Submitted {
+    /// Waits until all of them are settled; then the table is done.
+    pub(super) async fn settled(self) -> Result<Progress, SnapshotError> {
+        let Self { source, group, read } = self;
+        group.close().await;
+        state::done(&source.store, &source.slot, &read).await?;
+        Ok(read)
+    }
 }
 
 /// One reading of one table, which all its readers share.
@@ -63,13 +95,14 @@ struct Job {
     reading: Arc<progress::Reading>,
 }
 
-/// Reads a table from its start and waits until all its rows are settled.
+/// Reads a table from its start. The transactions of these numbers are committed: what they did has to be seen.
 pub(super) async fn read(
     source: Arc<Source>,
-    table: Relation,
-    run: i64,
+    task: Task,
     set: Arc<SubscriptionSet>,
+    recent: &[u32],
 ) -> Result<Ended, SnapshotError> {
+    let Task { table, run, fresh } = task;
     let name = TableName {
         schema: table.schema.clone(),
         table: table.name.clone(),
@@ -83,7 +116,11 @@ pub(super) async fn read(
         return Ok(Ended::Unwanted);
     }
     let permit = permit(&source).await?;
-    let (mut leader, exported) = state::Reading::of(&source.url, &table).await?;
+    let mut leader = state::Reading::of(&source.url, &table).await?;
+    while !catalog::are_visible(&source.catalog, recent).await? {
+        sleep(LOOK_AGAIN).await;
+    }
+    let exported = leader.take_snapshot().await?;
     let Some((shape, table)) = leader.look(&table).await? else {
         return Ok(Ended::Gone);
     };
@@ -96,6 +133,10 @@ pub(super) async fn read(
         return Ok(Ended::Unwanted);
     };
     state::begin(&source.store, &source.slot, &table, &exported).await?;
+    if fresh {
+        let endpoints = target.endpoints();
+        state::sends_rows(&source.store, &source.slot, &table, &exported, &endpoints).await?;
+    }
     let ranges = ranges(&table, source.range_bytes);
     let reading = source.watch.begin(&table, ranges.len());
     info!(source.log, "reading a table"; "table" => %table, "bytes" => table.bytes, "rows_estimated" => table.rows,
@@ -118,9 +159,7 @@ pub(super) async fn read(
     let Ok(Job { group, .. }) = Arc::try_unwrap(job).map_err(drop) else {
         return Err(SnapshotError::Interrupted);
     };
-    group.close().await;
-    state::done(&source.store, &source.slot, &read).await?;
-    Ok(Ended::Done(read))
+    Ok(Ended::Read(Submitted { source, group, read }))
 }
 
 /// Has all ranges read, by as many sessions as there may be. The leader's, which holds the lock and the snapshot, is one of
@@ -138,7 +177,15 @@ async fn read_all(
         };
         let job = Arc::clone(job);
         others.spawn(async move {
-            let mut session = state::Reading::under(&job.source.url, &job.exported).await?;
+            let Job {
+                source,
+                table,
+                exported,
+                ..
+            } = &*job;
+            let Some(mut session) = state::Reading::under(&source.url, table, exported).await? else {
+                return Ok(());
+            };
             let read = read_ranges(&job, &mut session).await;
             drop((session, permit));
             read

@@ -38,6 +38,23 @@ pub async fn is_visible(pool: &PgPool, xid: u32) -> Result<bool, StoreError> {
         .map_err(StoreError::query("ask whether a transaction can be seen"))
 }
 
+/// Whether other sessions see what all of these transactions did, which have been committed.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn are_visible(pool: &PgPool, xids: &[u32]) -> Result<bool, StoreError> {
+    let full = FULL_XID.replace("$1", "x");
+    let query = format!(
+        "SELECT coalesce(bool_and(txid_visible_in_snapshot({full}, txid_current_snapshot())), true)
+           FROM unnest($1::bigint[]) AS x"
+    );
+    sqlx::query_scalar(AssertSqlSafe(query))
+        .bind(xids.iter().copied().map(i64::from).collect::<Vec<_>>())
+        .fetch_one(pool)
+        .await
+        .map_err(StoreError::query("ask whether transactions can be seen"))
+}
+
 /// Whether there is a partitioned table.
 ///
 /// # Errors

@@ -121,12 +121,14 @@ async fn encode_all(url: PgUrl, pages: u64) -> Result<usize, StoreError> {
         .into_iter()
         .find(|relation| relation.name == "orders")
         .expect("the table is there");
-    let (mut leader, exported) = Reading::of(&url, &orders).await?;
+    let mut leader = Reading::of(&url, &orders).await?;
+    let exported = leader.take_snapshot().await?;
     let (shape, orders) = leader.look(&orders).await?.expect("the table is there");
     let (next, encoded) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut sessions = vec![leader];
     for _ in 1..WORKERS {
-        sessions.push(Reading::under(&url, &exported).await?);
+        let session = Reading::under(&url, &orders, &exported).await?;
+        sessions.push(session.expect("nobody alters the table"));
     }
     let mut readers = JoinSet::new();
     for session in sessions {

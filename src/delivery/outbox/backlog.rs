@@ -26,7 +26,7 @@ use super::super::lanes::{Lanes, Member};
 use super::super::model::Attempts;
 use super::{Change, Next, Retention, Settled, State};
 use crate::endpoint::HealthState;
-use crate::event::{Event, Origin, Position, TableName};
+use crate::event::{Event, Position, TableName};
 use crate::progress::SettleToken;
 
 /// How long rows that are done with wait for more, to be deleted together.
@@ -391,7 +391,8 @@ impl State {
 
     /// Discards what is not in flight and not wanted any more.
     pub(super) fn sweep(&mut self, url: &str, keep: &Keep, now: Instant, settled: &mut Vec<Settled>) {
-        let wanted = |event: &Event| event.origin != Origin::Stream || keep(url, &event.table, event.action);
+        let wanted =
+            |event: &Event| !event.origin.needs_subscription() || keep(url, &event.table, event.action);
         for delivery in self.lanes.retain(|delivery| wanted(&delivery.event)) {
             self.charge = self.charge.saturating_sub(delivery.charge());
             self.counts.discarded += 1;

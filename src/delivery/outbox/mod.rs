@@ -36,7 +36,7 @@ use super::target::Target;
 use super::window::Window;
 use super::worker::Slots;
 use crate::endpoint::{EndpointSettings, Health, HealthState, Order, Standing, Transition};
-use crate::event::Event;
+use crate::event::{Event, Origin};
 use crate::progress::SettleToken;
 
 /// A connection that was not used for this long is closed.
@@ -197,7 +197,7 @@ impl Outbox {
         self.lock().health.state()
     }
 
-    /// Appends deliveries of the stream, in their order.
+    /// Appends deliveries of the stream, or of rows that were read, in their order.
     pub(super) fn push(
         &self,
         deliveries: impl IntoIterator<Item = (Arc<Event>, SettleToken)>,
@@ -207,7 +207,7 @@ impl Outbox {
         let mut next = Next::default();
         state.given = Some(now);
         for (event, token) in deliveries {
-            if state.backlog.has_had(&event.position) {
+            if event.origin == Origin::Stream && state.backlog.has_had(&event.position) {
                 next.settled.push(Settled::new(event, Some(token)));
                 continue;
             }

@@ -10,7 +10,6 @@ use crate::delivery::outcome::{Outcome, Reason};
 use crate::delivery::retry::{Decision, Retries};
 use crate::delivery::worker::Answer;
 use crate::endpoint::{HealthState, Standing, Transition};
-use crate::event::Origin;
 
 /// Why an event becomes a dead letter.
 pub(super) mod reason {
@@ -232,7 +231,7 @@ impl State {
             return true;
         };
         let event = &self.lanes.get(member).event;
-        event.origin != Origin::Stream || keep(url, &event.table, event.action)
+        !event.origin.needs_subscription() || keep(url, &event.table, event.action)
     }
 
     /// How often a delivery was tried, and whether another one was delivered since its first try.

@@ -8,7 +8,6 @@ use super::super::model::Removed;
 use super::backlog::{Dying, Queued};
 use super::work::{Loaded, NO_ROOM, StoreWork, Stored};
 use super::{Next, Outbox, Settled, State};
-use crate::event::Origin;
 
 impl Outbox {
     /// The store has done its work.
@@ -175,7 +174,7 @@ impl State {
             }
             let bytes = event.payload.len() as u64;
             let keep = self.backlog.keep.as_ref();
-            if event.origin == Origin::Stream
+            if event.origin.needs_subscription()
                 && keep.is_some_and(|keep| !keep(url, &event.table, event.action))
             {
                 self.counts.discarded += 1;

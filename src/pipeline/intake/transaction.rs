@@ -43,6 +43,7 @@ impl StreamIntake {
             wal_start,
             field: "lsn",
         })?;
+        self.hand_over.transaction(commit_lsn);
         self.open(commit_lsn, header.nextlsn, false);
         if let Some(open) = &mut self.open {
             open.xid = header.xid;
@@ -94,6 +95,7 @@ impl StreamIntake {
             wal_start,
             field: "nextlsn",
         })?;
+        self.hand_over.read(open.xid);
         self.ledger.commit(open.settling, end);
         Ok(())
     }

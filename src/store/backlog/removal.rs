@@ -125,7 +125,7 @@ pub async fn bury_oldest(
     removed(&row).map_err(failed("read"))
 }
 
-/// What is among `limit` rows behind `after`: the kinds of changes of the stream, and up to where they reach.
+/// What is among `limit` rows behind `after`: the kinds of changes and rows that somebody has to be subscribed to, and up to where they reach.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -134,7 +134,7 @@ pub async fn page(pool: &PgPool, endpoint: &str, after: i64, limit: usize) -> Re
         "WITH page AS MATERIALIZED (
              SELECT seq, origin, schema_name, table_name, root_schema, root_table, action
                FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq > $2 ORDER BY seq LIMIT $3)
-         SELECT schema_name, table_name, root_schema, root_table, action, origin = 'stream' AS is_of_stream,
+         SELECT schema_name, table_name, root_schema, root_table, action, origin IN ('stream', 'snapshot') AS needs_subscription,
                 max(seq) AS last
            FROM page GROUP BY 1, 2, 3, 4, 5, 6",
     )
@@ -148,7 +148,7 @@ pub async fn page(pool: &PgPool, endpoint: &str, after: i64, limit: usize) -> Re
         .try_fold(Page::default(), |mut page, row| {
             let last: i64 = row.try_get("last")?;
             page.last = page.last.max(Some(last));
-            if row.try_get("is_of_stream")? {
+            if row.try_get("needs_subscription")? {
                 page.kinds.push(kind(row)?);
             }
             Ok(page)
@@ -166,7 +166,7 @@ fn kind(row: &PgRow) -> Result<Kind, sqlx::Error> {
     })
 }
 
-/// Deletes what is of this kind and came from the stream of the rows behind `after` up to `last`, but those of `except`.
+/// Deletes what is of this kind, and is there for a subscription, of the rows behind `after` up to `last`, but those of `except`.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -181,7 +181,7 @@ pub async fn discard_kind(
         "WITH gone AS (
              DELETE FROM pgstream.webhook_backlog
               WHERE endpoint = $1 AND seq > $7 AND seq <= $8 AND seq <> ALL($9)
-                AND origin = 'stream' AND schema_name = $2 AND table_name = $3 AND action = $6
+                AND origin IN ('stream', 'snapshot') AND schema_name = $2 AND table_name = $3 AND action = $6
                 AND root_schema IS NOT DISTINCT FROM $4 AND root_table IS NOT DISTINCT FROM $5
              RETURNING bytes)
          SELECT count(*) AS rows, sum(bytes)::bigint AS bytes FROM gone",

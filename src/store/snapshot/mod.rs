@@ -1,10 +1,12 @@
 //! What snapshots need of databases: the relations of the source, sessions that read them, and the table of how far the
 //! reading has come.
 
+mod endpoints;
 mod reading;
 mod relations;
 mod state;
 
+pub use endpoints::{LeftOut, has_history, left_out, left_out_of, sends_rows, slot_made, stream_starts};
 pub use reading::{Reading, Rows};
 pub use relations::relations;
 pub use state::{Progress, SnapshotState, TableRow, begin, done, list, plan, progress, waiting};

@@ -10,6 +10,9 @@ use crate::snapshot::model::{Column, Exported, PageRange, Relation, Shape, Value
 use crate::store::StoreError;
 use crate::store::connect::reading_session;
 
+/// The SQLSTATE of a lock that would have to be waited for.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// A session in a read-only transaction that sees one snapshot all along.
 #[derive(Debug)]
 pub struct Reading {
@@ -20,13 +23,13 @@ pub struct Reading {
 pub struct Rows<'r>(BoxStream<'r, Result<Bytes, sqlx::Error>>);
 
 impl Reading {
-    /// Opens a session and locks a table against being rewritten, truncated, altered or dropped; only then takes the
-    /// snapshot that it reads under. So nothing can have come between the two, and the snapshot sees the rows of the table
-    /// as it is. Waits for whoever alters the table now.
+    /// Opens a session and locks a table against being rewritten, truncated, altered or dropped. The snapshot that it is read
+    /// under has to be [taken](Self::take_snapshot) only then: so nothing can come between the two, and the snapshot sees the
+    /// rows of the table as it is. Waits for whoever alters the table now.
     ///
     /// # Errors
     /// [`StoreError::Connect`], [`StoreError::ConnectTimeout`], [`StoreError::Query`]
-    pub async fn of(url: &PgUrl, table: &Relation) -> Result<(Self, Exported), StoreError> {
+    pub async fn of(url: &PgUrl, table: &Relation) -> Result<Self, StoreError> {
         let mut session = reading_session(url).await?;
         let lock = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
@@ -36,37 +39,53 @@ impl Reading {
             .execute(AssertSqlSafe(lock))
             .await
             .map_err(StoreError::query("lock a table that is to be read"))?;
+        Ok(Self { session })
+    }
+
+    /// Takes the snapshot that this session reads under from now on, and exports it.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`]
+    pub async fn take_snapshot(&mut self) -> Result<Exported, StoreError> {
         let (sees, taken_at, lsn, name) = sqlx::query_as(
             "SELECT pg_current_snapshot()::text, clock_timestamp()::text, pg_current_wal_insert_lsn()::text,
                     pg_export_snapshot()",
         )
-        .fetch_one(&mut session)
+        .fetch_one(&mut self.session)
         .await
         .map_err(StoreError::query("take a snapshot"))?;
-        let exported = Exported {
+        Ok(Exported {
             name,
             sees,
             lsn,
             taken_at,
-        };
-        Ok((Self { session }, exported))
+        })
     }
 
-    /// Opens a session that reads under a snapshot that another one has exported, and still holds.
+    /// Opens a session that reads a table under a snapshot that another one has exported, and still holds. None if somebody
+    /// waits for a lock that keeps others out: this session would wait behind it, that one for the other session, which waits
+    /// for this one, and nobody would notice.
     ///
     /// # Errors
     /// [`StoreError::Connect`], [`StoreError::ConnectTimeout`], [`StoreError::Query`]
-    pub async fn under(url: &PgUrl, exported: &Exported) -> Result<Self, StoreError> {
+    pub async fn under(
+        url: &PgUrl,
+        table: &Relation,
+        exported: &Exported,
+    ) -> Result<Option<Self>, StoreError> {
         let mut session = reading_session(url).await?;
         let import = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            literal(&exported.name)
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {};
+             LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT",
+            literal(&exported.name),
+            qualified(table)
         );
-        session
-            .execute(AssertSqlSafe(import))
-            .await
-            .map_err(StoreError::query("read under a snapshot"))?;
-        Ok(Self { session })
+        let imported = session.execute(AssertSqlSafe(import)).await;
+        match imported.map_err(StoreError::query("read under a snapshot")) {
+            Ok(_) => Ok(Some(Self { session })),
+            Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What there is of the table: its columns, the pages of its heap, and what it takes on disk. None if the table of this

@@ -57,6 +57,8 @@ pub struct TableRow {
     pub table: String,
     /// How far it has come.
     pub state: SnapshotState,
+    /// Whether it was planned before anything of the stream could have been sent to anyone.
+    pub fresh: bool,
     /// The run that its rows' ids are of.
     pub run: i64,
     /// How many rows it was thought to have.
@@ -85,7 +87,7 @@ pub struct Progress {
 }
 
 const COLUMNS: &str =
-    "slot, oid, schema_name, table_name, state, run, estimated_rows, total_bytes, read_rows, read_bytes,
+    "slot, oid, schema_name, table_name, state, fresh, run, estimated_rows, total_bytes, read_rows, read_bytes,
     (EXTRACT(epoch FROM started_at) * 1000000)::bigint AS started_at,
     (EXTRACT(epoch FROM finished_at) * 1000000)::bigint AS finished_at";
 
@@ -119,14 +121,18 @@ pub async fn plan(
     sqlx::query(
         "WITH run AS MATERIALIZED (SELECT nextval('pgstream.snapshot_runs') AS run)
          INSERT INTO pgstream.snapshot_tables AS t
-                (slot, oid, schema_name, table_name, run, estimated_rows, total_bytes)
-         SELECT $1, a.oid, a.schema_name, a.table_name, run.run, a.rows, a.bytes
+                (slot, oid, schema_name, table_name, fresh, run, estimated_rows, total_bytes)
+         SELECT $1, a.oid, a.schema_name, a.table_name,
+                EXISTS (SELECT FROM pgstream.snapshot_slots AS s WHERE s.slot = $1)
+                    AND NOT EXISTS (SELECT FROM pgstream.snapshot_slots AS s WHERE s.started),
+                run.run, a.rows, a.bytes
            FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
                 AS a(oid, schema_name, table_name, rows, bytes), run
              ON CONFLICT (slot, oid) DO UPDATE
             SET schema_name = excluded.schema_name, table_name = excluded.table_name,
                 estimated_rows = excluded.estimated_rows, total_bytes = excluded.total_bytes,
                 state = CASE WHEN t.state = 'done' AND $7 THEN 'pending' ELSE t.state END,
+                fresh = t.fresh AND NOT (t.state = 'done' AND $7),
                 run = CASE WHEN t.state = 'done' AND $7 THEN excluded.run ELSE t.run END,
                 read_rows = CASE WHEN t.state = 'done' AND NOT $7 THEN t.read_rows ELSE 0 END,
                 read_bytes = CASE WHEN t.state = 'done' AND NOT $7 THEN t.read_bytes ELSE 0 END,
@@ -285,6 +291,7 @@ fn row(row: &PgRow) -> Result<TableRow, sqlx::Error> {
         schema: row.try_get("schema_name")?,
         table: row.try_get("table_name")?,
         state: known.ok_or_else(|| sqlx::Error::Decode(format!("an unknown state {state:?}").into()))?,
+        fresh: row.try_get("fresh")?,
         run: row.try_get("run")?,
         estimated_rows: count("estimated_rows")?,
         total_bytes: count("total_bytes")?,

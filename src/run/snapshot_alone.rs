@@ -53,11 +53,7 @@ async fn with_databases(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<Report, RunError> {
-    let Databases {
-        store,
-        catalog,
-        schema_log,
-    } = databases;
+    let Databases { store, catalog, .. } = databases;
     let Some(drainer) = Drainer::try_acquire(store).await? else {
         return Err(RunError::InUse);
     };
@@ -85,21 +81,8 @@ async fn with_databases(
         log.clone(),
     );
     let parts = Parts {
-        url: config
-            .snapshot
-            .url
-            .clone()
-            .unwrap_or_else(|| config.source.clone()),
-        source: readable,
-        store: store.clone(),
-        schema_log: schema_log.clone(),
-        slot: config.slot.clone(),
-        config: config.snapshot.clone(),
-        filter: config.filter.clone(),
         repeat,
-        entrance: Arc::new(entrance),
-        watch,
-        log: log.clone(),
+        ..parts(config, databases, readable, (entrance, watch), log)
     };
     let reading = async {
         // What endpoints have in their backlogs comes first.
@@ -122,6 +105,30 @@ async fn with_databases(
     }
     drainer.release().await;
     taken
+}
+
+/// What is needed to read tables.
+pub(super) fn parts(
+    config: &Config,
+    databases: &Databases,
+    source: PgPool,
+    (entrance, watch): (RowEntrance, Watch),
+    log: &Logger,
+) -> Parts {
+    let Config { snapshot, filter, .. } = config;
+    Parts {
+        url: snapshot.url.clone().unwrap_or_else(|| config.source.clone()),
+        source,
+        store: databases.store.clone(),
+        schema_log: databases.schema_log.clone(),
+        slot: config.slot.clone(),
+        config: snapshot.clone(),
+        filter: filter.clone(),
+        repeat: false,
+        entrance: Arc::new(entrance),
+        watch,
+        log: log.clone(),
+    }
 }
 
 /// The database as it is read, which has to be the one that is streamed, and what changes of that come from.

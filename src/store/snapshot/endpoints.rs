@@ -1,0 +1,160 @@
+//! The tables `pgstream.snapshot_slots` and `pgstream.snapshot_endpoints`: what is left out of the stream for whom, because
+//! they have it as rows.
+
+use pgstream_proto::Lsn;
+use sqlx::{PgPool, Row};
+
+use crate::snapshot::model::{Exported, Relation};
+use crate::store::StoreError;
+
+/// Changes of a table that are left out for an endpoint: those of transactions that a snapshot sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The schema of the table.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// The endpoint's URL.
+    pub endpoint: String,
+    /// What the snapshot sees, as `pg_current_snapshot()` prints it.
+    pub sees: String,
+    /// All of that was written before this position.
+    pub until: Lsn,
+}
+
+fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    StoreError::table(action, "pgstream.snapshot_endpoints")
+}
+
+/// A slot was made: nothing of its stream has been sent to anyone.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn slot_made(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO pgstream.snapshot_slots (slot, started) VALUES ($1, false) ON CONFLICT DO NOTHING",
+    )
+    .bind(slot)
+    .execute(pool)
+    .await
+    .map_err(StoreError::table("write to", "pgstream.snapshot_slots"))?;
+    Ok(())
+}
+
+/// The stream of a slot is about to be started. What is planned later is not planned before anything was sent.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn stream_starts(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO pgstream.snapshot_slots AS s (slot, started) VALUES ($1, true)
+             ON CONFLICT (slot) DO UPDATE SET started = true WHERE NOT s.started",
+    )
+    .bind(slot)
+    .execute(pool)
+    .await
+    .map_err(StoreError::table("write to", "pgstream.snapshot_slots"))?;
+    Ok(())
+}
+
+/// These endpoints may be sent changes of a table before its rows, so that nothing is ever left out for them.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn has_history(pool: &PgPool, slot: &str, oid: u32, endpoints: &[&str]) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO pgstream.snapshot_endpoints (slot, oid, endpoint)
+         SELECT $1, $2, e FROM unnest($3::text[]) AS e ON CONFLICT DO NOTHING",
+    )
+    .bind(slot)
+    .bind(i64::from(oid))
+    .bind(endpoints)
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// These endpoints are about to be sent the rows of a table, and were never sent a change of it. Where that was written down
+/// before, it holds: of what they were sent under the first snapshot, later changes must not be left out.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn sends_rows(
+    pool: &PgPool,
+    slot: &str,
+    table: &Relation,
+    snapshot: &Exported,
+    endpoints: &[&str],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO pgstream.snapshot_endpoints (slot, oid, endpoint, snapshot, until_lsn)
+         SELECT $1, $2, e, $4, $5::pg_lsn FROM unnest($3::text[]) AS e ON CONFLICT DO NOTHING",
+    )
+    .bind(slot)
+    .bind(i64::from(table.oid))
+    .bind(endpoints)
+    .bind(&snapshot.sees)
+    .bind(&snapshot.lsn)
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// What is left out of the stream of a slot from `start` on. What ends before is forgotten.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn left_out(pool: &PgPool, slot: &str, start: Lsn) -> Result<Vec<LeftOut>, StoreError> {
+    sqlx::query(
+        "DELETE FROM pgstream.snapshot_endpoints AS e
+          USING pgstream.snapshot_tables AS t
+          WHERE e.slot = $1 AND t.slot = e.slot AND t.oid = e.oid AND t.state = 'done'
+            AND (e.until_lsn < $2::pg_lsn) IS NOT FALSE",
+    )
+    .bind(slot)
+    .bind(start.to_string())
+    .execute(pool)
+    .await
+    .map_err(failed("delete from"))?;
+    of(pool, slot, None).await
+}
+
+/// What is left out of the stream because of the rows of one table.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn left_out_of(pool: &PgPool, slot: &str, oid: u32) -> Result<Vec<LeftOut>, StoreError> {
+    of(pool, slot, Some(oid)).await
+}
+
+async fn of(pool: &PgPool, slot: &str, oid: Option<u32>) -> Result<Vec<LeftOut>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT t.schema_name, t.table_name, e.endpoint, e.snapshot, e.until_lsn::text AS until_lsn
+           FROM pgstream.snapshot_endpoints AS e
+           JOIN pgstream.snapshot_tables AS t ON t.slot = e.slot AND t.oid = e.oid
+          WHERE e.slot = $1 AND e.snapshot IS NOT NULL AND ($2::bigint IS NULL OR e.oid = $2)",
+    )
+    .bind(slot)
+    .bind(oid.map(i64::from))
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read"))?;
+    let decode = |row: &sqlx::postgres::PgRow| {
+        let until: &str = row.try_get("until_lsn")?;
+        Ok(LeftOut {
+            schema: row.try_get("schema_name")?,
+            table: row.try_get("table_name")?,
+            endpoint: row.try_get("endpoint")?,
+            sees: row.try_get("snapshot")?,
+            until: until
+                .parse()
+                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        })
+    };
+    rows.iter()
+        .map(decode)
+        .collect::<Result<_, _>>()
+        .map_err(failed("read"))
+}

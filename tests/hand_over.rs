@@ -1,0 +1,391 @@
+//! Suite `hand_over`: existing rows, then the changes: nothing is missing and nothing comes twice, whatever several sessions
+//! do meanwhile.
+//!
+//! Every row ever inserted has a number of its own (`born`), and so has every version of it (`v`). So what an endpoint gets is
+//! exact if each `born` is inserted once and each `v` comes once; and complete if what it makes of that is the table.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pgstream::config::keys;
+use pgstream::demo::cluster::Cluster;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::support::database;
+use crate::support::program::Program;
+use crate::support::receiver::{Action, Receiver, Request};
+use crate::support::world::{Sql, World, receiver, webhook_id};
+
+const SESSIONS: usize = 3;
+const POLL: Duration = Duration::from_millis(2);
+
+/// A table with rows, and what the sessions do to it.
+const SET_UP: &str = "
+    CREATE SCHEMA test;
+    CREATE SEQUENCE test.numbers;
+    CREATE TABLE t (id bigint PRIMARY KEY, born bigint NOT NULL, v bigint NOT NULL, pad text);
+    INSERT INTO t SELECT n, nextval('test.numbers'), nextval('test.numbers'), repeat('x', 200)
+      FROM generate_series(1, 3000) AS n;
+    CREATE FUNCTION test.step() RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        dice int := (random() * 99)::int;
+        k bigint := (random() * 3999)::bigint + 1;
+        n bigint := nextval('test.numbers');
+    BEGIN
+        IF dice < 30 THEN
+            INSERT INTO t VALUES (k, n, nextval('test.numbers'), repeat('y', 100)) ON CONFLICT DO NOTHING;
+        ELSIF dice < 60 THEN
+            UPDATE t SET v = n WHERE id = k;
+        ELSIF dice < 80 THEN
+            DELETE FROM t WHERE id = k;
+        ELSIF dice < 90 THEN
+            -- Another key.
+            UPDATE t SET id = 4000 + n, v = n WHERE id = k;
+        ELSE
+            -- A part that is undone.
+            BEGIN
+                DELETE FROM t WHERE id BETWEEN k AND k + 10;
+                RAISE EXCEPTION 'undone';
+            EXCEPTION WHEN raise_exception THEN
+                UPDATE t SET v = n WHERE id = k + 1;
+            END;
+        END IF;
+    END $$";
+
+/// Runs transactions until it is told to end.
+fn write(cluster: &Cluster, ended: &AtomicBool, done: &AtomicUsize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut session = database::session_in(&database::url(cluster, "postgres")).await;
+        database::run(&mut session, "SET lock_timeout = '2s'").await;
+        while !ended.load(Ordering::Relaxed) {
+            let steps = "SELECT test.step();".repeat(fastrand::usize(1..6));
+            let end = if fastrand::u8(..8) == 0 {
+                "ROLLBACK"
+            } else {
+                "COMMIT"
+            };
+            database::run(&mut session, "BEGIN").await;
+            let worked = session.execute(AssertSqlSafe(steps)).await.is_ok();
+            database::run(&mut session, if worked { end } else { "ROLLBACK" }).await;
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Waits until so many transactions more have ended.
+fn wait_for_more(done: &AtomicUsize, count: usize) {
+    let enough = done.load(Ordering::Relaxed) + count;
+    while done.load(Ordering::Relaxed) < enough {
+        thread::sleep(POLL);
+    }
+}
+
+fn number(row: &Value, name: &str) -> i64 {
+    let columns = row.as_array().into_iter().flatten();
+    let value = columns.clone().find(|column| column["name"] == name);
+    value
+        .and_then(|column| column["value"].as_i64())
+        .unwrap_or_else(|| panic!("{name} of {row}"))
+}
+
+/// What an endpoint makes of what it gets: the version of each row by its key.
+fn folded(requests: &[Arc<Request>]) -> BTreeMap<i64, i64> {
+    let mut rows = BTreeMap::new();
+    for request in requests {
+        let change = &request.json()["Data"];
+        match change["action"].as_str().unwrap() {
+            "I" => {
+                rows.insert(number(&change["columns"], "id"), number(&change["columns"], "v"));
+            }
+            "U" => {
+                rows.remove(&number(&change["identity"], "id"));
+                rows.insert(number(&change["columns"], "id"), number(&change["columns"], "v"));
+            }
+            "D" => {
+                rows.remove(&number(&change["identity"], "id"));
+            }
+            _ => rows.clear(),
+        }
+    }
+    rows
+}
+
+/// The same of the table.
+fn table(sql: &mut Sql) -> BTreeMap<i64, i64> {
+    let rows: Vec<String> = sql.values("SELECT id || ' ' || v FROM t");
+    rows.iter()
+        .map(|row| row.split_once(' ').unwrap())
+        .map(|(id, v)| (id.parse().unwrap(), v.parse().unwrap()))
+        .collect()
+}
+
+fn assert_same(folded: &BTreeMap<i64, i64>, table: &BTreeMap<i64, i64>) {
+    let difference: Vec<_> = folded
+        .iter()
+        .map(|row| ("has", row))
+        .filter(|(_, (id, v))| table.get(id) != Some(v))
+        .chain(
+            table
+                .iter()
+                .map(|row| ("lacks", row))
+                .filter(|(_, (id, v))| folded.get(id) != Some(v)),
+        )
+        .take(10)
+        .collect();
+    assert!(difference.is_empty(), "the endpoint {difference:?}");
+}
+
+/// Each row is inserted once, and each version of it comes once.
+fn assert_exact(requests: &[Arc<Request>]) {
+    let (mut born, mut versions) = (HashMap::new(), HashMap::new());
+    for request in requests {
+        let change = &request.json()["Data"];
+        if change["columns"].is_null() {
+            continue;
+        }
+        let columns = &change["columns"];
+        let before = versions.insert(number(columns, "v"), change.clone());
+        assert!(before.is_none(), "twice: {before:?} and {change}");
+        if change["action"] == "I" {
+            let before = born.insert(number(columns, "born"), change.clone());
+            assert!(before.is_none(), "twice: {before:?} and {change}");
+        }
+    }
+    let rows = requests
+        .iter()
+        .filter(|request| request.json()["Data"]["lsn"] == "0/0")
+        .count();
+    assert!(rows > 1000, "only {rows} rows came as such");
+    assert!(
+        requests.len() > rows + 200,
+        "only {} changes",
+        requests.len() - rows
+    );
+}
+
+fn start(world: &World) -> Program {
+    world.start(&[
+        (keys::SNAPSHOT_TABLES.name, "t"),
+        (keys::SNAPSHOT_BATCH_BYTES.name, "64KiB"),
+    ])
+}
+
+fn subscribe(sql: &mut Sql, url: &str, events: &str) {
+    sql.run(&format!(
+        "INSERT INTO pgstream.webhook_subscriptions (url, schema_name, table_name, event_types)
+         VALUES ('{url}', 'public', 't', '{{{events}}}')"
+    ));
+}
+
+fn world() -> World {
+    let mut world = World::new(&[("max_prepared_transactions", "5"), ("deadlock_timeout", "100ms")]);
+    world.sql.run(SET_UP);
+    world
+}
+
+/// With sessions that write all along, does `then`; afterwards what was written is delivered.
+fn while_writing(world: &mut World, then: impl FnOnce(&World, &mut Sql, &AtomicUsize)) {
+    let (ended, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut sql = Sql::open(&world.cluster, "postgres");
+    thread::scope(|scope| {
+        for _ in 0..SESSIONS {
+            scope.spawn(|| write(&world.cluster, &ended, &done));
+        }
+        // Whatever becomes of it, the others must not write for ever.
+        let end = scopeguard(&ended);
+        wait_for_more(&done, 100);
+        then(world, &mut sql, &done);
+        drop(end);
+    });
+    world.sql.wait_until_delivered();
+}
+
+/// Ends the writing when it is dropped.
+fn scopeguard(ended: &AtomicBool) -> impl Drop + '_ {
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    End(ended)
+}
+
+#[test]
+fn rows_and_then_changes_without_a_gap_or_a_duplicate() {
+    let mut world = world();
+    let (all, some) = (receiver(), receiver());
+    subscribe(&mut world.sql, &all.url("/"), "");
+    subscribe(&mut world.sql, &some.url("/"), "U,D");
+    world
+        .sql
+        .run("SELECT pg_create_logical_replication_slot('model', 'wal2json')");
+    let mut program = None;
+    while_writing(&mut world, |world, sql, done| {
+        sql.run(
+            "BEGIN; UPDATE t SET v = nextval('test.numbers') WHERE id = 5000; INSERT INTO t VALUES
+                 (5000, nextval('test.numbers'), nextval('test.numbers'), ''); PREPARE TRANSACTION 'early'",
+        );
+        sql.run(
+            "BEGIN; INSERT INTO t VALUES (5001, nextval('test.numbers'), nextval('test.numbers'), '');
+                 PREPARE TRANSACTION 'late'",
+        );
+        program = Some(start(world));
+        sql.run("COMMIT PREPARED 'early'");
+        wait_for_more(done, 200);
+        sql.run("COMMIT PREPARED 'late'");
+        sql.run("VACUUM FULL t");
+        wait_for_more(done, 200);
+    });
+    let requests = all.requests();
+    assert_exact(&requests);
+    assert_same(&folded(&requests), &table(&mut world.sql));
+    let state: String = world.sql.value("SELECT state FROM pgstream.snapshot_tables");
+    assert_eq!(state, "done");
+
+    // For whom no row was read, nothing is left out.
+    let others: i64 = world.sql.value(
+        "SELECT count(*) FROM pg_logical_slot_get_changes('model', NULL, NULL, 'format-version', '2') AS c
+          WHERE c.data::json ->> 'table' = 't' AND c.data::json ->> 'action' IN ('U', 'D')",
+    );
+    assert_eq!(some.requests().len(), usize::try_from(others).unwrap());
+    drop(program);
+
+    // Done is done.
+    let program = start(&world);
+    world.sql.wait_until_delivered();
+    assert!(program.terminate().0.success());
+    assert_eq!(all.requests().len(), requests.len());
+}
+
+#[test]
+fn who_subscribes_later_gets_the_rows_and_from_there_on_the_changes() {
+    let mut world = world();
+    let receiver = receiver();
+    let mut running = None;
+    while_writing(&mut world, |world, sql, done| {
+        let mut program = start(world);
+        program.wait_for_log("that it waits", |line| {
+            line["msg"]
+                .as_str()
+                .is_some_and(|msg| msg.contains("its rows wait"))
+        });
+        wait_for_more(done, 100);
+        sql.run("TRUNCATE t; INSERT INTO t SELECT n, nextval('test.numbers'), nextval('test.numbers'), ''
+                   FROM generate_series(1, 3000) AS n; ALTER TABLE t ALTER v TYPE numeric; ALTER TABLE t ALTER v TYPE bigint");
+        program.subscribe(&json!({"url": receiver.url("/"), "schema": "public", "table": "t"}));
+        wait_for_more(done, 300);
+        running = Some(program);
+    });
+    let requests = receiver.requests();
+    assert_exact(&requests);
+    assert_same(&folded(&requests), &table(&mut world.sql));
+    drop(running);
+}
+
+#[test]
+fn between_two_transactions_as_well() {
+    let mut world = world();
+    let receiver = receiver();
+    let mut program = start(&world);
+    program.wait_for_log("that it waits", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.contains("its rows wait"))
+    });
+    world.sql.wait_until_settled();
+    program.subscribe(
+        &json!({"url": receiver.url("/"), "schema": "public", "table": "t", "event_types": ["I"]}),
+    );
+    world
+        .sql
+        .wait_for("SELECT state = 'done' FROM pgstream.snapshot_tables");
+    assert_eq!(receiver.requests().len(), 3000);
+    drop(program);
+}
+
+#[test]
+fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
+    let mut world = world();
+    let receiver = Receiver::start(|_| Action::delayed(200, Duration::from_micros(500)));
+    subscribe(&mut world.sql, &receiver.url("/"), "");
+    let mut running = None;
+    while_writing(&mut world, |world, _, done| {
+        for _ in 0..6 {
+            let mut program = Program::spawn(
+                &world.url(),
+                crate::support::database::SLOT,
+                &[
+                    (keys::SNAPSHOT_TABLES.name, "t"),
+                    (keys::SNAPSHOT_BATCH_BYTES.name, "64KiB"),
+                    (keys::MAX_QUEUE_BYTES.name, "256KiB"),
+                ],
+            );
+            let enough = receiver.requests().len() + fastrand::usize(1..1500);
+            while receiver.requests().len() < enough {
+                thread::sleep(POLL);
+            }
+            program.signal(Signal::SIGKILL);
+            program.wait();
+            wait_for_more(done, 20);
+        }
+        running = Some(start(world));
+        wait_for_more(done, 100);
+    });
+    world
+        .sql
+        .wait_for("SELECT state = 'done' FROM pgstream.snapshot_tables");
+    world.sql.wait_until_delivered();
+    let requests = receiver.requests();
+    assert_same(&folded(&requests), &table(&mut world.sql));
+    let mut bodies: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for request in &requests {
+        let mut change = request.json()["Data"].clone();
+        // A row that is read again is of another moment, and the same.
+        change["timestamp"] = Value::Null;
+        bodies
+            .entry(webhook_id(request))
+            .or_default()
+            .insert(change.to_string());
+    }
+    let odd: Vec<_> = bodies
+        .values()
+        .filter(|bodies| bodies.len() > 1)
+        .take(3)
+        .collect();
+    assert!(odd.is_empty(), "one id, two changes: {odd:?}");
+    assert!(requests.len() > bodies.len(), "something came twice");
+    drop(running);
+}
+
+#[test]
+fn an_endpoint_that_had_changes_before_misses_none() {
+    let mut world = world();
+    let receiver = receiver();
+    subscribe(&mut world.sql, &receiver.url("/"), "");
+    let mut running = None;
+    while_writing(&mut world, |world, _, done| {
+        let program = world.start(&[]);
+        wait_for_more(done, 200);
+        assert!(program.terminate().0.success());
+        wait_for_more(done, 100);
+        running = Some(start(world));
+        wait_for_more(done, 200);
+    });
+    let requests = receiver.requests();
+    assert_same(&folded(&requests), &table(&mut world.sql));
+    let left_out: i64 = world
+        .sql
+        .value("SELECT count(*) FROM pgstream.snapshot_endpoints WHERE snapshot IS NOT NULL");
+    assert_eq!(left_out, 0);
+    drop(running);
+}
