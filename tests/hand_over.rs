@@ -77,6 +77,8 @@ fn write(cluster: &Cluster, ended: &AtomicBool, done: &AtomicUsize) {
             let worked = session.execute(AssertSqlSafe(steps)).await.is_ok();
             database::run(&mut session, if worked { end } else { "ROLLBACK" }).await;
             done.fetch_add(1, Ordering::Relaxed);
+            // As much as can be delivered meanwhile.
+            tokio::time::sleep(POLL).await;
         }
     });
 }
@@ -316,11 +318,11 @@ fn between_two_transactions_as_well() {
 #[test]
 fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
     let mut world = world();
-    let receiver = Receiver::start(|_| Action::delayed(200, Duration::from_micros(500)));
+    let receiver = Receiver::start(|_| Action::delayed(200, Duration::from_micros(100)));
     subscribe(&mut world.sql, &receiver.url("/"), "");
     let mut running = None;
     while_writing(&mut world, |world, _, done| {
-        for _ in 0..6 {
+        for _ in 0..4 {
             let mut program = Program::spawn(
                 &world.url(),
                 crate::support::database::SLOT,
@@ -330,7 +332,7 @@ fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
                     (keys::MAX_QUEUE_BYTES.name, "256KiB"),
                 ],
             );
-            let enough = receiver.requests().len() + fastrand::usize(1..1500);
+            let enough = receiver.requests().len() + fastrand::usize(1..1000);
             while receiver.requests().len() < enough {
                 thread::sleep(POLL);
             }

@@ -164,6 +164,8 @@ async fn a_store_of_its_own_is_migrated_too() {
     assert_eq!(
         values::<String>(&mut session_in(&store_url).await, TABLES).await,
         [
+            "snapshot_endpoints",
+            "snapshot_slots",
             "snapshot_tables",
             "store_migrations",
             "webhook_backlog",

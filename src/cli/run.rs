@@ -6,6 +6,7 @@ use super::context::Context;
 use super::database::database_command;
 use super::failure::Failure;
 use super::shutdown::Shutdown;
+use crate::config::{FlagValue, keys};
 use crate::run;
 
 database_command! {
@@ -16,12 +17,22 @@ database_command! {
         note = "Needs `pgstream init` before. A signal ends it in order, a second one at once."
     )]
     pub struct RunCommand {
+        /// tables whose existing rows are delivered before their changes, separated by blanks: table (of schema public) or
+        /// schema.table, * for any text
+        #[argh(option, arg_name = "tables")]
+        snapshot_tables: Option<String>,
     }
 }
 
 impl RunCommand {
     pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
-        let sources = self.sources();
+        let mut sources = self.sources();
+        let tables = self.snapshot_tables.clone();
+        sources.flags.extend(tables.map(|value| FlagValue {
+            flag: "--snapshot-tables",
+            key: &keys::SNAPSHOT_TABLES,
+            value,
+        }));
         let config = context.load(&sources)?;
         context.block_on(async {
             let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;

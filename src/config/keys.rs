@@ -92,8 +92,8 @@ pub const LISTENER_URL: Key = Key::url(
 pub const MODE: Key = Key::text(
     "PGSTREAM_POSTGRES_MODE",
     "source.postgres.mode",
-    Default("replication"),
-    "What is taken from the database: `replication` is its changes",
+    Derived("`replication`, with tables to be read `snapshot_and_replication`"),
+    "What is taken from the database: `replication`, its changes, or `snapshot_and_replication`, its existing rows before",
 );
 
 /// The slot that is read.
@@ -277,7 +277,7 @@ pub const SNAPSHOT_TABLES: Key = Key::list(
     "PGSTREAM_POSTGRES_SNAPSHOT_TABLES",
     "source.postgres.snapshot.tables",
     Derived("none"),
-    "Tables whose existing rows `pgstream snapshot` reads: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by blanks; a partition also matches by its root",
+    "Tables whose existing rows are delivered before their changes, by `run` or by `pgstream snapshot`: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by blanks; a partition also matches by its root",
     " ",
 );
 

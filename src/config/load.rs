@@ -3,6 +3,7 @@
 use super::error::{ConfigError, Origin, Problem};
 use super::keys::{self, Key, State};
 use super::sources::{Layers, Sources};
+use super::value::Mode;
 use super::{
     BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig, SnapshotConfig,
     StoreConfig,
@@ -24,7 +25,6 @@ impl Config {
     pub(super) fn of_layers(layers: Layers) -> Result<Self, ConfigError> {
         let mut reader = Reader { layers };
         let source = reader.source();
-        reader.value(&keys::MODE, value::mode);
         let store = reader.url(&keys::STORE_URL);
         let slot = reader.optional(&keys::SLOT_NAME, |name| {
             slot_name::validate(name).map(|()| name.to_owned())
@@ -35,6 +35,7 @@ impl Config {
         let injector = reader.url(&keys::INJECTOR_URL);
         let filter = reader.filter();
         let snapshot = reader.snapshot();
+        reader.check_mode();
         let schema_log_retention = reader.value(&keys::SCHEMA_LOG_RETENTION, value::retention_or_none);
 
         let Layers {
@@ -132,6 +133,25 @@ impl Reader {
             batch_bytes: batch_bytes?,
             max_connections: max_connections?,
         })
+    }
+
+    /// The mode says nothing that the tables do not say, but it may say something else.
+    fn check_mode(&mut self) {
+        let Some(mode) = self.optional(&keys::MODE, value::mode) else {
+            return;
+        };
+        let tables = keys::SNAPSHOT_TABLES.name;
+        let problem = match (mode, self.layers.get(&keys::SNAPSHOT_TABLES).is_some()) {
+            (Mode::Replication, true) => {
+                format!("takes no existing rows: write snapshot_and_replication, or remove {tables}")
+            }
+            (Mode::SnapshotAndReplication, false) => {
+                format!("needs {tables}: say which tables, * for all of schema public")
+            }
+            _ => return,
+        };
+        let origin = self.layers.get(&keys::MODE).map(|found| found.origin.clone());
+        self.problem(origin.unwrap_or(Origin::Unset(keys::MODE.name)), problem);
     }
 
     fn cache(&mut self) -> Option<CacheConfig> {

@@ -51,16 +51,28 @@ pub(super) fn exchange(text: &str) -> Result<Duration, String> {
 }
 
 /// What is taken from the source.
-pub(super) fn mode(text: &str) -> Result<(), String> {
+pub(super) fn mode(text: &str) -> Result<Mode, String> {
     match text {
-        "replication" => Ok(()),
-        "snapshot" | "snapshot_and_replication" => Err(format!(
-            "a snapshot within the stream is not available yet: write replication in place of {text}, and take it with `pgstream snapshot`"
-        )),
+        "replication" => Ok(Mode::Replication),
+        "snapshot_and_replication" => Ok(Mode::SnapshotAndReplication),
+        "snapshot" => Err(
+            "a snapshot alone is taken by `pgstream snapshot`: leave this out, or write snapshot_and_replication"
+                .to_owned(),
+        ),
         _ => Err(format!(
-            "{text:?} is not a mode: write replication, which takes the changes"
+            "{text:?} is not a mode: write replication, which takes the changes, or snapshot_and_replication, which \
+             takes the existing rows before"
         )),
     }
+}
+
+/// What is taken from the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Its changes.
+    Replication,
+    /// Its existing rows, and then its changes.
+    SnapshotAndReplication,
 }
 
 /// How long something is kept: like a [`duration`], but up to ten years, and so also `72h` or `30d`.
@@ -216,10 +228,10 @@ mod tests {
 
     #[test]
     fn modes() {
-        assert_eq!(mode("replication"), Ok(()));
+        assert_eq!(mode("replication"), Ok(Mode::Replication));
+        assert_eq!(mode("snapshot_and_replication"), Ok(Mode::SnapshotAndReplication));
         for (text, why) in [
-            ("snapshot", "not available yet"),
-            ("snapshot_and_replication", "not available yet"),
+            ("snapshot", "pgstream snapshot"),
             ("Replication", "is not a mode"),
         ] {
             assert!(mode(text).unwrap_err().contains(why), "{text}");

@@ -1,6 +1,7 @@
 //! The intake of the stream.
 
 mod message;
+mod stream;
 mod transaction;
 
 use std::pin::Pin;
@@ -25,7 +26,6 @@ use crate::delivery::{Dispatcher, Outbox};
 use crate::event::{self, Event, IdKind, Injection, Occurrences, Origin, Position, Source};
 use crate::filter::TableFilter;
 use crate::progress::{Budget, Ledger};
-use crate::replication::Intake;
 use crate::schema_log::Injector;
 use crate::store::{PgPool, StoreError};
 use crate::subscription::cache::Subscriptions;
@@ -256,22 +256,6 @@ impl StreamIntake {
         self.matched(wal_start, payload, (event, lsn), &relation, &receivers)
     }
 
-    /// Reads what is to be read with the subscriptions that are in use now, between two transactions. Cancel-safe.
-    async fn hand_over_at_rest(&mut self) {
-        loop {
-            if let Some((generation, reading)) = &mut self.hand_over.reading {
-                let (generation, left_out) = (*generation, reading.await);
-                self.hand_over.reading = None;
-                self.hand_over.end(generation, left_out);
-            }
-            let set = self.subscriptions.current();
-            let Some(reading) = self.hand_over.begin(&set) else {
-                return;
-            };
-            self.hand_over.reading = Some((set.generation(), reading));
-        }
-    }
-
     /// A table that was not seen before, or whose schema has changed since.
     fn look_up(&self, schema: JsonStr<'_>, table: JsonStr<'_>) -> Taken {
         let (schema, table) = (schema.unescape().into_owned(), table.unescape().into_owned());
@@ -394,120 +378,6 @@ impl StreamIntake {
             self.batch.push(outbox, &event, token);
         }
         Ok(Taken::Done)
-    }
-}
-
-impl Intake for StreamIntake {
-    type Error = PipelineError;
-
-    async fn ready(&mut self) -> Result<(), PipelineError> {
-        if let Some(recovering) = &mut self.recovering {
-            recovering.await;
-            self.recovering = None;
-        }
-        if let Some(starting) = &mut self.starting_injector {
-            let started = starting.await;
-            self.starting_injector = None;
-            self.injector = Some(started.map_err(PipelineError::SchemaLog)?);
-        }
-        if self.open.is_none() && self.parked.is_none() {
-            self.hand_over_at_rest().await;
-        }
-        while let Some(parked) = &mut self.parked {
-            match &mut parked.wait {
-                Wait::Room(bytes) => self.budget.room_for(*bytes).await,
-                Wait::Injector => {
-                    if let Some(injector) = &self.injector {
-                        injector.room().await?;
-                    }
-                }
-                Wait::Subscriptions(ticket) => {
-                    let set = self.subscriptions.fresh(*ticket).await?;
-                    if let Some(open) = &mut self.open {
-                        open.set = Some(set);
-                    }
-                }
-                Wait::Partitions(looking) => {
-                    if looking.await {
-                        return Err(PipelineError::Partitions);
-                    }
-                    if let Some(open) = &mut self.open {
-                        open.has_no_partitions = true;
-                    }
-                }
-                Wait::Table(answer) => {
-                    let answer = answer.await;
-                    if let Some(open) = &mut self.open {
-                        open.is_unseen |= answer.is_unseen;
-                    }
-                    let header = wal2json::header(&parked.record.payload);
-                    if let Ok(Header {
-                        schema: Some(schema),
-                        table: Some(table),
-                        ..
-                    }) = header
-                    {
-                        self.relations
-                            .insert(schema, table, answer, self.injector.as_ref());
-                    }
-                }
-                Wait::HandOver(generation, reading) => {
-                    let left_out = reading.await;
-                    self.hand_over.end(*generation, left_out);
-                }
-                Wait::Burial(burial) => {
-                    burial.await;
-                    self.parked = None;
-                    self.close_lone();
-                }
-            }
-            if let Some(parked) = self.parked.take() {
-                self.take(parked.record)?;
-            }
-            self.flush();
-        }
-        Ok(())
-    }
-
-    fn is_ready(&self) -> bool {
-        self.parked.is_none()
-            && self.recovering.is_none()
-            && self.starting_injector.is_none()
-            && (self.open.is_some()
-                || self
-                    .hand_over
-                    .is_settled_for(self.subscriptions.current().generation()))
-    }
-
-    fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {
-        self.take(record)
-    }
-
-    fn keepalive(&mut self, wal_end: Lsn) {
-        if self.open.is_none() && self.parked.is_none() {
-            self.ledger.idle(wal_end);
-        }
-    }
-
-    fn flush(&mut self) {
-        self.batch.flush(&self.dispatcher);
-    }
-
-    fn end(&mut self) {
-        self.flush();
-        self.parked = None;
-        self.open = None;
-        if let Some(injector) = &self.injector {
-            injector.finish();
-        }
-    }
-
-    fn confirmed(&mut self) -> Lsn {
-        self.ledger.confirmed()
-    }
-
-    fn is_settled(&mut self) -> bool {
-        self.ledger.is_settled()
     }
 }
 

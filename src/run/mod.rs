@@ -161,7 +161,7 @@ async fn stream_changes(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
-    let planned = plan_snapshot(config, databases, log).await?;
+    let (readable, planned) = plan_snapshot(config, databases, log).await?;
     let has_partitions = catalog::has_partitioned_tables(&databases.catalog).await?;
     let PluginTables { add, filter } = config.filter.plugin_tables(has_partitions);
     let includes_are_sent_only = !add.is_empty();
@@ -200,8 +200,7 @@ async fn stream_changes(
             databases.store.clone(),
             log.clone(),
         );
-        let read = databases.catalog.clone();
-        let parts = snapshot_alone::parts(config, databases, read, (entrance, Watch::default()), log);
+        let parts = snapshot_alone::parts(config, databases, readable, (entrance, Watch::default()), log);
         Box::new(WaitingTables::new(&parts, planned)) as Box<dyn Snapshots>
     });
     let waking = snapshots
@@ -275,16 +274,16 @@ async fn plan_snapshot(
     config: &Config,
     databases: &Databases,
     log: &Logger,
-) -> Result<Vec<(Relation, TableRow)>, RunError> {
+) -> Result<(PgPool, Vec<(Relation, TableRow)>), RunError> {
     let Databases { store, catalog, .. } = databases;
-    let planned = if config.snapshot.tables.is_empty() {
-        Vec::new()
-    } else {
+    let (mut readable, mut planned) = (catalog.clone(), Vec::new());
+    if !config.snapshot.tables.is_empty() {
+        readable = snapshot_alone::readable(config, databases).await?;
         let how = (&config.filter, false);
-        crate::snapshot::plan(catalog, store, &config.slot, &config.snapshot, how, log).await?
-    };
+        planned = crate::snapshot::plan(&readable, store, &config.slot, &config.snapshot, how, log).await?;
+    }
     store::snapshot::stream_starts(store, &config.slot).await?;
-    Ok(planned)
+    Ok((readable, planned))
 }
 
 /// Wakes the stream whenever the subscriptions have been read again: between two transactions, somebody may have begun to

@@ -63,7 +63,12 @@ async fn with_databases(
     {
         return Err(RunError::SlotInUse(config.slot.clone()));
     }
-    let (readable, source) = identify(config, databases).await?;
+    let readable = readable(config, databases).await?;
+    let identity = store::schema_log::identify(catalog).await?;
+    let source = Source {
+        system_identifier: u64::from_ne_bytes(identity.system_identifier.to_ne_bytes()),
+        epoch: FIRST_EPOCH,
+    };
     // What this program sees for as long as it reads: a later subscription is for the next run.
     let set = Arc::new(SubscriptionSet::new(1, subscriptions::list(store).await?));
     let budget = Budget::new(config.notifier.max_queue_bytes);
@@ -131,20 +136,18 @@ pub(super) fn parts(
     }
 }
 
-/// The database as it is read, which has to be the one that is streamed, and what changes of that come from.
-async fn identify(config: &Config, databases: &Databases) -> Result<(PgPool, Source), RunError> {
-    let expected = store::schema_log::identify(&databases.catalog).await?;
-    let mut pool = databases.catalog.clone();
-    if let Some(url) = config.snapshot.url.as_ref().filter(|url| **url != config.source) {
-        pool = store::connect(url).await?;
-        let found = store::schema_log::identify(&pool).await?;
-        if found != expected {
-            return Err(RunError::OtherDatabase { found, expected });
-        }
-    }
-    let source = Source {
-        system_identifier: u64::from_ne_bytes(expected.system_identifier.to_ne_bytes()),
-        epoch: FIRST_EPOCH,
+/// The database as it is read, which has to be the one that is streamed.
+pub(super) async fn readable(config: &Config, databases: &Databases) -> Result<PgPool, RunError> {
+    let source = &databases.catalog;
+    let Some(url) = config.snapshot.url.as_ref().filter(|url| **url != config.source) else {
+        return Ok(source.clone());
     };
-    Ok((pool, source))
+    let pool = store::connect(url).await?;
+    let found = store::schema_log::identify(&pool).await?;
+    let expected = store::schema_log::identify(source).await?;
+    if found == expected {
+        Ok(pool)
+    } else {
+        Err(RunError::OtherDatabase { found, expected })
+    }
 }

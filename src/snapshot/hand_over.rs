@@ -112,7 +112,7 @@ impl Waiting {
         let others = [EventType::Update, EventType::Delete, EventType::Truncate];
         let receivers = others.into_iter().flat_map(|event| self.receivers(set, event));
         let history: BTreeSet<String> = receivers
-            .map(|url| url.to_string())
+            .map(|url| String::from(&**url))
             .filter(|url| self.task.fresh && !self.with_history.contains(url))
             .collect();
         (!self.is_written_down || !history.is_empty()).then(|| News {

@@ -320,6 +320,26 @@ fn debug_output_never_holds_a_password() {
     assert!(!format!("{config:?}").contains("secret"));
 }
 
+#[test]
+fn the_mode_says_what_the_tables_say() {
+    let load = |mode: &str, tables: &str| {
+        Config::load(&environment(&[
+            (keys::LISTENER_URL.name, URL),
+            (keys::MODE.name, mode),
+            (keys::SNAPSHOT_TABLES.name, tables),
+        ]))
+        .map(|config| !config.snapshot.tables.is_empty())
+        .map_err(|error| error.to_string())
+    };
+    assert_eq!(load("", "a b.*"), Ok(true));
+    assert_eq!(load("snapshot_and_replication", "*"), Ok(true));
+    assert_eq!(load("replication", ""), Ok(false));
+    let told = load("replication", "a").unwrap_err();
+    assert!(told.contains("takes no existing rows"), "{told}");
+    let told = load("snapshot_and_replication", "").unwrap_err();
+    assert!(told.contains("needs PGSTREAM_POSTGRES_SNAPSHOT_TABLES"), "{told}");
+}
+
 /// A valid value of a key that is not its default.
 fn sample(key: &Key) -> &'static str {
     match (key.kind, &key.state) {
