@@ -16,10 +16,10 @@ use pgstream::demo::cluster::Cluster;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::support::database;
-use crate::support::program::Program;
+use crate::support::database::{self, SLOT};
+use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::world::{Sql, World, receiver, webhook_id};
+use crate::support::world::{DEADLINE, Sql, World, receiver, webhook_id};
 
 const SESSIONS: usize = 3;
 const POLL: Duration = Duration::from_millis(2);
@@ -298,7 +298,11 @@ fn who_subscribes_later_gets_the_rows_and_from_there_on_the_changes() {
 fn between_two_transactions_as_well() {
     let mut world = world();
     let receiver = receiver();
-    let mut program = start(&world);
+    let mut command = pgstream(&["run", "--snapshot-tables", "t", "--log-format", "json"]);
+    command
+        .env(keys::LISTENER_URL.name, world.url())
+        .env(keys::SLOT_NAME.name, SLOT);
+    let mut program = Program::launch(command);
     program.wait_for_log("that it waits", |line| {
         line["msg"]
             .as_str()
@@ -325,7 +329,7 @@ fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
         for _ in 0..4 {
             let mut program = Program::spawn(
                 &world.url(),
-                crate::support::database::SLOT,
+                SLOT,
                 &[
                     (keys::SNAPSHOT_TABLES.name, "t"),
                     (keys::SNAPSHOT_BATCH_BYTES.name, "64KiB"),
@@ -390,4 +394,122 @@ fn an_endpoint_that_had_changes_before_misses_none() {
         .value("SELECT count(*) FROM pgstream.snapshot_endpoints WHERE snapshot IS NOT NULL");
     assert_eq!(left_out, 0);
     drop(running);
+}
+
+#[test]
+fn changes_that_came_while_nobody_counted_are_counted_with() {
+    let mut world = world();
+    let receiver = receiver();
+    let mut running = None;
+    while_writing(&mut world, |world, sql, done| {
+        let mut program = start(world);
+        program.wait_for_log("that it waits", |line| {
+            line["msg"]
+                .as_str()
+                .is_some_and(|msg| msg.contains("its rows wait"))
+        });
+        assert!(program.terminate().0.success());
+        // Without the table, nobody writes down who is sent its changes.
+        subscribe(sql, &receiver.url("/"), "");
+        let program = world.start(&[]);
+        wait_for_more(done, 200);
+        assert!(program.terminate().0.success());
+        wait_for_more(done, 200);
+        running = Some(start(world));
+        wait_for_more(done, 200);
+    });
+    assert_same(&folded(&receiver.requests()), &table(&mut world.sql));
+    drop(running);
+}
+
+#[test]
+fn who_subscribes_while_rows_are_on_their_way_misses_nothing_after_a_crash() {
+    let mut world = world();
+    let waits = Arc::new(AtomicBool::new(true));
+    let still = Arc::clone(&waits);
+    let first = Receiver::start(move |_| {
+        while still.load(Ordering::SeqCst) {
+            thread::sleep(POLL);
+        }
+        Action::status(200)
+    });
+    let second = receiver();
+    subscribe(&mut world.sql, &first.url("/"), "");
+    let mut running = None;
+    while_writing(&mut world, |world, sql, done| {
+        let mut program = start(world);
+        sql.wait_for("SELECT count(*) = 1 FROM pgstream.snapshot_tables WHERE state = 'reading'");
+        program.subscribe(&json!({"url": second.url("/"), "schema": "public", "table": "t"}));
+        second.wait_for(|requests| requests.len() > 100, DEADLINE);
+        program.signal(Signal::SIGKILL);
+        program.wait();
+        wait_for_more(done, 200);
+        waits.store(false, Ordering::SeqCst);
+        running = Some(start(world));
+        wait_for_more(done, 100);
+    });
+    world
+        .sql
+        .wait_for("SELECT state = 'done' FROM pgstream.snapshot_tables");
+    world.sql.wait_until_delivered();
+    let table = table(&mut world.sql);
+    assert_same(&folded(&second.requests()), &table);
+    assert_same(&folded(&first.requests()), &table);
+    drop(running);
+}
+
+#[test]
+fn a_table_that_is_gone_or_cannot_be_read_does_not_hold_the_stream_up() {
+    let mut world = world();
+    world.sql.run(
+        "CREATE TABLE dropped (id int PRIMARY KEY); CREATE TABLE closed (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY);
+         INSERT INTO closed VALUES (1);
+         CREATE ROLE reader LOGIN SUPERUSER",
+    );
+    let reader = world.cluster.url_as("reader", "postgres");
+    let receiver = receiver();
+    let mut program = world.start(&[
+        (keys::SNAPSHOT_TABLES.name, "dropped closed"),
+        (keys::SNAPSHOT_URL.name, &reader),
+    ]);
+    world
+        .sql
+        .wait_for("SELECT count(*) = 2 FROM pgstream.snapshot_tables WHERE state = 'waiting'");
+    world
+        .sql
+        .run("ALTER ROLE reader NOSUPERUSER; DROP TABLE dropped; INSERT INTO other VALUES (1)");
+    program.subscribe(&json!({"url": receiver.url("/"), "schema": "public"}));
+    world.sql.run("INSERT INTO other VALUES (2)");
+    receiver.wait_for(
+        |requests| {
+            requests
+                .iter()
+                .any(|request| request.json()["Data"]["columns"][0]["value"] == 2)
+        },
+        DEADLINE,
+    );
+    let said = program.wait_for_log("what is set aside", |line| {
+        line["msg"].as_str().is_some_and(|msg| msg.contains("set aside"))
+    });
+    assert_eq!(said["table"], "public.closed");
+    let state: String = world
+        .sql
+        .value("SELECT state FROM pgstream.snapshot_tables WHERE table_name = 'closed'");
+    assert_eq!(state, "pending");
+    // Once it can be read, the next start does.
+    world.sql.run("ALTER ROLE reader SUPERUSER");
+    assert!(program.terminate().0.success());
+    let program = world.start(&[
+        (keys::SNAPSHOT_TABLES.name, "closed"),
+        (keys::SNAPSHOT_URL.name, &reader),
+    ]);
+    receiver.wait_for(
+        |requests| {
+            requests
+                .iter()
+                .any(|request| request.json()["Data"]["table"] == "closed")
+        },
+        DEADLINE,
+    );
+    drop(program);
 }

@@ -846,7 +846,7 @@ async fn of_too_many_bytes_only_as_many_of_the_oldest_die_as_have_to() {
 }
 
 #[tokio::test]
-async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in_use() {
+async fn rows_of_one_kind_are_discarded_but_none_that_an_operator_asked_for_and_none_in_use() {
     let store = Store::new(&[]).await;
     let of = |id: &str, table: &str, action| Sample {
         table: table.to_owned(),
@@ -867,10 +867,13 @@ async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in
             ..of("f", "z", 'I')
         },
         Sample {
-            origin: Origin::Snapshot,
+            origin: Origin::Move,
             ..of("g", "x", 'I')
         },
-        of("h", "x", 'I'),
+        Sample {
+            origin: Origin::Snapshot,
+            ..of("h", "x", 'I')
+        },
     ];
     let seqs = store.append(A, &events).await;
     let kind = |table: &str, root: Option<&str>, action| Kind {
@@ -895,11 +898,11 @@ async fn rows_of_one_kind_are_discarded_but_only_those_of_the_stream_and_none_in
         last: Some(seqs[1]),
     };
     assert_eq!(page(seqs[0], 1).await, second);
-    let none_of_the_stream = Page {
+    let asked_for = Page {
         kinds: Vec::new(),
         last: Some(seqs[6]),
     };
-    assert_eq!(page(seqs[4], 2).await, none_of_the_stream);
+    assert_eq!(page(seqs[4], 2).await, asked_for);
     assert_eq!(page(seqs[7], 100).await, Page::default());
     let discard = async |after, last, except: &[i64]| {
         let kind = kind("x", None, 'I');

@@ -9,6 +9,8 @@ CREATE TABLE pgstream.snapshot_tables (
     oid bigint NOT NULL,
     schema_name text NOT NULL,
     table_name text NOT NULL,
+    -- The names of the topmost partitioned table that it is a partition of.
+    root text,
     state text NOT NULL DEFAULT 'pending'
         CONSTRAINT snapshot_tables_state CHECK (state IN ('pending', 'waiting', 'reading', 'done')),
     -- Whether it was planned before anything of the stream could have been sent to anyone.

@@ -80,14 +80,15 @@ impl Source {
 
 impl Source {
     /// The id of a version of a row that a snapshot shows:
-    /// `<system identifier>-<epoch>-s-<run>-<OID of the table>-<xmin>-<page>-<line pointer>`.
+    /// `<system identifier>-<epoch>-s-<run>-<OID of the table>-<its file>-<xmin>-<page>-<line pointer>`.
     ///
-    /// A version that is read again in the same run has the same id; another version of the row has another one.
+    /// A version that is read again in the same run has the same id, as long as the table is not written anew (VACUUM FULL);
+    /// another version of the row has another one.
     #[must_use]
-    pub fn row_id(&self, run: i64, oid: u32, version: RowVersion<'_>) -> String {
+    pub fn row_id(&self, run: i64, (oid, filenode): (u32, u64), version: RowVersion<'_>) -> String {
         let RowVersion { xmin, page, line } = version;
         format!(
-            "{}-{}-s-{run}-{oid}-{xmin}-{page}-{line}",
+            "{}-{}-s-{run}-{oid}-{filenode}-{xmin}-{page}-{line}",
             self.system_identifier, self.epoch
         )
     }
@@ -178,7 +179,10 @@ mod tests {
             epoch: 1,
         };
         let version = RowVersion::read("(12,3)", "4567").unwrap();
-        assert_eq!(source.row_id(5, 16_384, version), "7-1-s-5-16384-4567-12-3");
+        assert_eq!(
+            source.row_id(5, (16_384, 16_390), version),
+            "7-1-s-5-16384-16390-4567-12-3"
+        );
         for (ctid, xmin) in [
             ("12,3", "1"),
             ("(12,)", "1"),

@@ -13,8 +13,8 @@
 //!   it does not matter in which order commits became visible.
 //! - *Nothing lost.* A commit may be read from the stream before other sessions see it. So the snapshot is only taken when
 //!   every transaction that was read before can be seen: otherwise its changes, which went by without that endpoint, would be
-//!   in neither. (The last `MAX_RECENT` of them are asked about. With that many behind it, a transaction is unseen only where
-//!   its commit waits for a stand-by.)
+//!   in neither. (The last `MAX_RECENT` of them are asked about. With that many behind it, or a restart of this program, a
+//!   transaction is unseen only where its commit waits for a stand-by.)
 //!
 //! For an endpoint that may have been sent changes before, nothing is left out: it gets the rows, and behind them all changes
 //! that the stream has not brought yet. In the end it has what the table has.

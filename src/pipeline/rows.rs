@@ -46,7 +46,8 @@ pub struct RowEntrance {
 pub struct RowTable {
     name: Arc<TableName>,
     key: TableKey,
-    oid: u32,
+    /// Its OID, and the number of its file.
+    numbers: (u32, u64),
     run: i64,
     receivers: Receivers,
     description: Option<Description>,
@@ -82,13 +83,19 @@ impl RowEntrance {
         }
     }
 
+    /// Whether anybody receives inserts of this table according to `set`.
+    #[must_use]
+    pub fn has_receivers(&self, set: &SubscriptionSet, name: &TableName) -> bool {
+        !self.routes.resolve(set, name, EventType::Insert).is_empty()
+    }
+
     /// A table whose rows are read in this run, for whoever receives its inserts according to `set`. None if nobody does.
     #[must_use]
     pub fn table(
         &self,
         set: &SubscriptionSet,
         name: TableName,
-        (oid, run): (u32, i64),
+        (numbers, run): ((u32, u64), i64),
         description: Option<Description>,
     ) -> Option<RowTable> {
         let receivers = self.routes.resolve(set, &name, EventType::Insert);
@@ -98,7 +105,7 @@ impl RowEntrance {
         (!receivers.is_empty()).then(|| RowTable {
             key,
             name: Arc::new(name),
-            oid,
+            numbers,
             run,
             receivers,
             description,
@@ -144,7 +151,7 @@ impl RowIntake {
         let source = &self.entrance.source;
         self.bytes += encoded.payload.len();
         let event = Arc::new(Event {
-            id: source.row_id(table.run, table.oid, version),
+            id: source.row_id(table.run, table.numbers, version),
             table: Arc::clone(&table.name),
             action: 'I',
             position: self.position(),
@@ -167,7 +174,9 @@ impl RowIntake {
     pub async fn unreadable(&mut self, version: RowVersion<'_>, raw: Bytes, problem: String) {
         let entrance = &self.entrance;
         let letter = RawLetter {
-            webhook_id: entrance.source.row_id(self.table.run, self.table.oid, version),
+            webhook_id: entrance
+                .source
+                .row_id(self.table.run, self.table.numbers, version),
             position: self.position(),
             raw,
             problem,

@@ -38,7 +38,7 @@ use crate::snapshot::progress::Watch;
 use crate::snapshot::{SnapshotError, WaitingTables, left_out};
 use crate::store::drainer::Drainer;
 use crate::store::snapshot::TableRow;
-use crate::store::{self, PgPool, StoreError, catalog};
+use crate::store::{self, PgPool, StoreError, catalog, slots};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
 
 /// How often it is looked whether another program has ended.
@@ -92,6 +92,11 @@ pub enum RunError {
         /// The source.
         expected: store::schema_log::DatabaseIdentity,
     },
+    /// The snapshot is to be of a stand-by.
+    #[error(
+        "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL names a stand-by, whose rows may lag behind the stream: name the primary"
+    )]
+    Standby,
     /// It was ended before it was complete.
     #[error(
         "interrupted before it was complete: run it again, and it goes on with the tables that are not done"
@@ -161,7 +166,11 @@ async fn stream_changes(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
-    let (readable, planned) = plan_snapshot(config, databases, log).await?;
+    let planning = plan_snapshot(config, databases, log);
+    let Some(planned) = shutdown.run_until_cancelled(planning).await else {
+        return Ok(());
+    };
+    let (readable, planned) = planned?;
     let has_partitions = catalog::has_partitioned_tables(&databases.catalog).await?;
     let PluginTables { add, filter } = config.filter.plugin_tables(has_partitions);
     let includes_are_sent_only = !add.is_empty();
@@ -282,7 +291,11 @@ async fn plan_snapshot(
         let how = (&config.filter, false);
         planned = crate::snapshot::plan(&readable, store, &config.slot, &config.snapshot, how, log).await?;
     }
-    store::snapshot::stream_starts(store, &config.slot).await?;
+    let oids: Vec<u32> = planned.iter().map(|(table, _)| table.oid).collect();
+    // Where there is no slot, nothing is started.
+    if slots::find(catalog, &config.slot).await?.is_some() {
+        store::snapshot::stream_starts(store, &config.slot, &oids).await?;
+    }
     Ok((readable, planned))
 }
 

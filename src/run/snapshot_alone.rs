@@ -23,7 +23,7 @@ use crate::progress::Budget;
 use crate::snapshot::progress::Watch;
 use crate::snapshot::{self, Parts, Report};
 use crate::store::drainer::Drainer;
-use crate::store::{self, PgPool, slots, subscriptions};
+use crate::store::{self, PgPool, server, slots, subscriptions};
 use crate::subscription::matcher::SubscriptionSet;
 
 /// Reads the tables of the configuration that are not done yet and delivers their rows, until all of them are settled or
@@ -143,6 +143,9 @@ pub(super) async fn readable(config: &Config, databases: &Databases) -> Result<P
         return Ok(source.clone());
     };
     let pool = store::connect(url).await?;
+    if server::is_standby(&pool).await? {
+        return Err(RunError::Standby);
+    }
     let found = store::schema_log::identify(&pool).await?;
     let expected = store::schema_log::identify(source).await?;
     if found == expected {

@@ -45,6 +45,11 @@ pub enum Obstacle {
         "the role may not read {0}: GRANT USAGE ON SCHEMA, and SELECT ON TABLE, to it, or exclude the table"
     )]
     NotReadable(String),
+    /// The role sees only some of it.
+    #[error(
+        "row-level security hides rows of {0} from the role: take one with BYPASSRLS, or exclude the table"
+    )]
+    HidesRows(String),
 }
 
 /// Chooses from all relations of the source.
@@ -90,6 +95,10 @@ pub fn choose(relations: &[Relation], wanted: Wanted<'_>) -> Result<Chosen, Vec<
         taken.partition(|relation| relation.kind == RelationKind::Table);
     let unreadable = tables.iter().filter(|table| !table.is_readable);
     obstacles.extend(unreadable.map(|table| Obstacle::NotReadable(table.to_string())));
+    let hiding = tables
+        .iter()
+        .filter(|table| table.is_readable && table.hides_rows);
+    obstacles.extend(hiding.map(|table| Obstacle::HidesRows(table.to_string())));
     if !obstacles.is_empty() {
         return Err(obstacles);
     }
@@ -127,6 +136,7 @@ mod tests {
             root: None,
             kind,
             is_readable: name != "secret",
+            hides_rows: name == "hidden",
             pages: bytes / 8192,
             bytes,
             rows: 0,
@@ -146,6 +156,7 @@ mod tests {
             partition("parts.one", RelationKind::Table),
             partition("parts.far", RelationKind::Foreign),
             relation("other.secret", RelationKind::Table, 2),
+            relation("other.hidden", RelationKind::Table, 3),
         ]
     }
 
@@ -200,13 +211,17 @@ mod tests {
     fn all_obstacles_are_told() {
         let told = chosen("smal view *.* nowhere.* parts.far", "", "").unwrap_err();
         let lines: Vec<&str> = told.lines().collect();
-        assert_eq!(lines.len(), 5, "{told}");
+        assert_eq!(lines.len(), 6, "{told}");
         assert!(lines[0].starts_with("public.smal matches no table"), "{told}");
         assert!(lines[1].starts_with("public.view is a view"), "{told}");
         assert!(lines[2].starts_with("nowhere.* matches no table"), "{told}");
         assert!(lines[3].starts_with("parts.far is a foreign table"), "{told}");
         assert!(
             lines[4].starts_with("the role may not read other.secret"),
+            "{told}"
+        );
+        assert!(
+            lines[5].starts_with("row-level security hides rows of other.hidden"),
             "{told}"
         );
         assert!(chosen("*.*", "other.*", "").is_ok());

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pgstream_proto::Lsn;
-use slog::{info, warn};
+use slog::{error, info, warn};
 use tokio::time::{interval, sleep};
 
 use super::alone::tell;
@@ -142,15 +142,22 @@ async fn read_wanted(
         .collect();
     for task in wanted {
         let table = task.table.clone();
-        match read_and_tell(source, task, set, recent).await? {
+        let ended = match read_and_tell(source, task, set, recent).await {
+            Err(error) if error.is_lasting() => {
+                state::set_aside(&source.store, &source.slot, table.oid).await?;
+                error!(source.log, "a table cannot be read, and is set aside until the next start; its changes are streamed";
+                    "table" => %table, "error" => #&error);
+                Ended::Gone
+            }
+            ended => ended?,
+        };
+        match ended {
             Ended::Read(submitted) => {
                 let stored = state::left_out_of(&source.store, &source.slot, table.oid).await?;
                 left_out.extend(stored.into_iter().filter_map(known));
                 tokio::spawn(end(Arc::clone(source), table.clone(), submitted));
             }
-            Ended::Gone => {
-                warn!(source.log, "a table was dropped or renamed before it was read"; "table" => %table);
-            }
+            Ended::Gone => warn!(source.log, "rows of a table are not read in this run"; "table" => %table),
             Ended::Unwanted => continue,
         }
         lock(tables).retain(|waiting| waiting.task.table.oid != table.oid);

@@ -41,7 +41,7 @@ use self::table::{Source, Task};
 use crate::config::{PgUrl, SnapshotConfig};
 use crate::filter::TableFilter;
 use crate::pipeline::RowEntrance;
-use crate::store::snapshot::{self as state, TableRow};
+use crate::store::snapshot::{self as state, SnapshotState, TableRow};
 use crate::store::{PgPool, StoreError};
 
 /// Why tables could not be read.
@@ -62,6 +62,21 @@ pub enum SnapshotError {
     /// A reader ended without having been told to.
     #[error("the reading of a table was broken off; run it again")]
     Interrupted,
+}
+
+impl SnapshotError {
+    /// Whether the same would happen again: the server has refused, and not for want of a connection or of room, for a lock
+    /// or because it shuts down.
+    fn is_lasting(&self) -> bool {
+        const PASSING: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
+        match self {
+            Self::Store(error) => error
+                .sqlstate()
+                .is_some_and(|state| !PASSING.iter().any(|class| state.starts_with(class))),
+            Self::TooManyColumns(_) | Self::OddRow => true,
+            Self::Obstacles(_) | Self::Interrupted => false,
+        }
+    }
 }
 
 fn told(obstacles: &[Obstacle]) -> String {
@@ -147,6 +162,6 @@ fn task(table: Relation, row: &TableRow) -> Task {
     Task {
         table,
         run: row.run,
-        fresh: row.fresh,
+        fresh: row.fresh && row.state != SnapshotState::Reading,
     }
 }

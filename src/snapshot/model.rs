@@ -17,6 +17,8 @@ pub struct Relation {
     pub kind: RelationKind,
     /// Whether the role may read it.
     pub is_readable: bool,
+    /// Whether policies hide rows of it from the role.
+    pub hides_rows: bool,
     /// The pages of its heap.
     pub pages: u64,
     /// What it takes on disk, with what is stored out of line.
@@ -78,6 +80,9 @@ impl fmt::Display for Relation {
 pub struct Shape {
     /// In the table's order.
     pub columns: Vec<Column>,
+    /// The number of the file that its rows lie in. Another one, once they have been written anew: then each may lie where
+    /// another one lay.
+    pub filenode: u64,
 }
 
 /// A column.

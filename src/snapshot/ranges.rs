@@ -36,6 +36,7 @@ mod tests {
             root: None,
             kind: RelationKind::Table,
             is_readable: true,
+            hides_rows: false,
             pages,
             bytes,
             rows: 0,

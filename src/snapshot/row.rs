@@ -124,6 +124,7 @@ mod tests {
             root: None,
             kind: RelationKind::Table,
             is_readable: true,
+            hides_rows: false,
             pages: 0,
             bytes: 0,
             rows: 0,
@@ -136,6 +137,7 @@ mod tests {
         });
         let shape = Shape {
             columns: columns.collect(),
+            filenode: 1,
         };
         RowReader::new(&table, &shape, "now").unwrap()
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use slog::{Logger, info};
+use slog::{Logger, info, warn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::SnapshotError;
 use super::model::{Exported, PageRange, Relation, Shape};
@@ -25,6 +25,8 @@ use crate::subscription::matcher::SubscriptionSet;
 
 /// The pause between two looks whether transactions can be seen.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a table's lock may be waited for in silence.
+const LONG: Duration = Duration::from_secs(10);
 /// How many rows are counted at one time.
 const COUNT_ROWS: u64 = 256;
 
@@ -50,7 +52,8 @@ pub(super) struct Task {
     pub(super) table: Relation,
     /// The run that the ids of its rows are of.
     pub(super) run: i64,
-    /// Whether it was planned before anything of the stream could have been sent to anyone.
+    /// Whether it was planned before anything of the stream could have been sent to anyone, and not begun since. While it is
+    /// read and its rows are settled, others may have subscribed to its changes.
     pub(super) fresh: bool,
 }
 
@@ -108,35 +111,40 @@ pub(super) async fn read(
         table: table.name.clone(),
         root: table.root.clone(),
     };
-    if source
-        .entrance
-        .table(&set, name.clone(), (table.oid, run), None)
-        .is_none()
-    {
+    if !source.entrance.has_receivers(&set, &name) {
         return Ok(Ended::Unwanted);
     }
     let permit = permit(&source).await?;
-    let mut leader = state::Reading::of(&source.url, &table).await?;
+    let Some(mut leader) = locked(&source, &table).await? else {
+        return Ok(Ended::Gone);
+    };
     while !catalog::are_visible(&source.catalog, recent).await? {
         sleep(LOOK_AGAIN).await;
     }
     let exported = leader.take_snapshot().await?;
+    let planned = table.root.clone();
     let Some((shape, table)) = leader.look(&table).await? else {
         return Ok(Ended::Gone);
+    };
+    // Whoever is subscribed to a root that it was not planned with may have been sent changes of it.
+    let fresh = fresh && table.root == planned;
+    let name = TableName {
+        root: table.root.clone(),
+        ..name
     };
     // Nobody can alter the table from here on, so what is said of it holds for all its rows.
     let description = match &source.schema_log {
         Some(pool) => Some(schema_log::describe(pool, &table.schema, &table.name).await?),
         None => None,
     };
-    let Some(target) = source.entrance.table(&set, name, (table.oid, run), description) else {
+    let Some(target) = source
+        .entrance
+        .table(&set, name, ((table.oid, shape.filenode), run), description)
+    else {
         return Ok(Ended::Unwanted);
     };
-    state::begin(&source.store, &source.slot, &table, &exported).await?;
-    if fresh {
-        let endpoints = target.endpoints();
-        state::sends_rows(&source.store, &source.slot, &table, &exported, &endpoints).await?;
-    }
+    let without_history = if fresh { target.endpoints() } else { Vec::new() };
+    state::begin(&source.store, &source.slot, &table, &exported, &without_history).await?;
     let ranges = ranges(&table, source.range_bytes);
     let reading = source.watch.begin(&table, ranges.len());
     info!(source.log, "reading a table"; "table" => %table, "bytes" => table.bytes, "rows_estimated" => table.rows,
@@ -162,6 +170,20 @@ pub(super) async fn read(
     Ok(Ended::Read(Submitted { source, group, read }))
 }
 
+/// A session that has the table locked.
+async fn locked(source: &Source, table: &Relation) -> Result<Option<state::Reading>, SnapshotError> {
+    let mut opening = std::pin::pin!(state::Reading::of(&source.url, table));
+    loop {
+        match timeout(LONG, opening.as_mut()).await {
+            Ok(opened) => return Ok(opened?),
+            Err(_) => {
+                warn!(source.log, "waiting for whoever alters a table that is to be read; see pg_locks and pg_blocking_pids";
+                    "table" => %table);
+            }
+        }
+    }
+}
+
 /// Has all ranges read, by as many sessions as there may be. The leader's, which holds the lock and the snapshot, is one of
 /// them and ends last.
 async fn read_all(
@@ -183,8 +205,15 @@ async fn read_all(
                 exported,
                 ..
             } = &*job;
-            let Some(mut session) = state::Reading::under(&source.url, table, exported).await? else {
-                return Ok(());
+            let mut session = match state::Reading::under(&source.url, table, exported).await {
+                Ok(Some(session)) => session,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    // The others read its part.
+                    warn!(source.log, "a table is read by fewer sessions than it might be"; "table" => %table,
+                        "error" => #&error);
+                    return Ok(());
+                }
             };
             let read = read_ranges(&job, &mut session).await;
             drop((session, permit));
@@ -192,8 +221,15 @@ async fn read_all(
         });
     }
     let mut ended = read_ranges(job, &mut leader).await;
+    if ended.is_err() {
+        others.abort_all();
+    }
     while let Some(other) = others.join_next().await {
-        ended = ended.and(other.unwrap_or(Err(SnapshotError::Interrupted)));
+        let other = other.unwrap_or(Err(SnapshotError::Interrupted));
+        if other.is_err() {
+            others.abort_all();
+        }
+        ended = ended.and(other);
     }
     drop((leader, permit));
     ended

@@ -64,6 +64,14 @@ pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreEr
         )
         .await
         .map_err(StoreError::query("set the encoding of a session"))?;
+    // Time limits that not every server knows.
+    session
+        .execute(
+            "SELECT set_config(name, '0', false) FROM pg_settings
+              WHERE name IN ('transaction_timeout', 'idle_session_timeout')",
+        )
+        .await
+        .map_err(StoreError::query("set the time limits of a session"))?;
     Ok(session)
 }
 

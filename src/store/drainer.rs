@@ -3,7 +3,7 @@
 //! A slot has one reader, and that alone keeps two streams apart. What works off backlogs without a slot, or with another
 //! one, is kept apart by this lock. It is the session's: whoever dies lets go of it.
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use super::StoreError;
 
@@ -24,6 +24,13 @@ impl Drainer {
         let failed = || StoreError::query("lock the backlogs");
         // Out of the pool, which would keep the session, and the lock with it.
         let mut session = store.acquire().await.map_err(failed())?.detach();
+        // A role's time limit would let go of the lock. Not every server knows it.
+        session
+            .execute(
+                "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'",
+            )
+            .await
+            .map_err(failed())?;
         let is_ours: bool =
             sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT pg_try_advisory_lock({KEY})")))
                 .fetch_one(&mut session)

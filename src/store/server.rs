@@ -110,3 +110,14 @@ pub async fn may_create_event_triggers(pool: &PgPool) -> Result<bool, StoreError
         Err(error) => Err(error),
     }
 }
+
+/// Whether it only follows another one.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn is_standby(pool: &PgPool) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(pool)
+        .await
+        .map_err(StoreError::query("ask whether the server is a stand-by"))
+}

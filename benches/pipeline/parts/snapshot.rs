@@ -121,7 +121,7 @@ async fn encode_all(url: PgUrl, pages: u64) -> Result<usize, StoreError> {
         .into_iter()
         .find(|relation| relation.name == "orders")
         .expect("the table is there");
-    let mut leader = Reading::of(&url, &orders).await?;
+    let mut leader = Reading::of(&url, &orders).await?.expect("the table is there");
     let exported = leader.take_snapshot().await?;
     let (shape, orders) = leader.look(&orders).await?.expect("the table is there");
     let (next, encoded) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -14,7 +14,6 @@ pub(super) struct ColumnSpans {
     pub(super) value: Span,
 }
 
-/// Where the parts of a key column stand in a record.
 /// What stands before a column's name, its type and its value as wal2json prints them.
 pub(super) const BEFORE_NAME: &str = r#""name":"#;
 /// See [`BEFORE_NAME`].
@@ -35,6 +34,7 @@ impl ColumnSpans {
     }
 }
 
+/// Where the parts of a key column stand in a record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeyColumnSpans {
     pub(super) name: Span,

@@ -126,6 +126,7 @@ impl Intake for StreamIntake {
     fn end(&mut self) {
         self.flush();
         self.parked = None;
+        self.hand_over.reading = None;
         self.open = None;
         if let Some(injector) = &self.injector {
             injector.finish();

@@ -2,7 +2,7 @@
 //! they have it as rows.
 
 use pgstream_proto::Lsn;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 
 use crate::snapshot::model::{Exported, Relation};
 use crate::store::StoreError;
@@ -26,13 +26,16 @@ fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     StoreError::table(action, "pgstream.snapshot_endpoints")
 }
 
-/// A slot was made: nothing of its stream has been sent to anyone.
+/// A slot was made: nothing of its stream has been sent to anyone. What was read for an earlier one of this name is read again,
+/// since the changes between the two are missing.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn slot_made(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO pgstream.snapshot_slots (slot, started) VALUES ($1, false) ON CONFLICT DO NOTHING",
+        "WITH tables AS (DELETE FROM pgstream.snapshot_tables WHERE slot = $1),
+              endpoints AS (DELETE FROM pgstream.snapshot_endpoints WHERE slot = $1)
+         INSERT INTO pgstream.snapshot_slots (slot, started) VALUES ($1, false) ON CONFLICT DO NOTHING",
     )
     .bind(slot)
     .execute(pool)
@@ -41,11 +44,33 @@ pub async fn slot_made(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The stream of a slot is about to be started. What is planned later is not planned before anything was sent.
+/// The stream of a slot is about to be started, with the reading of these tables planned. What is planned later is not planned
+/// before anything was sent, and of tables that were planned before and are not now, nobody notes who is.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn stream_starts(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
+pub async fn stream_starts(pool: &PgPool, slot: &str, planned: &[u32]) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.snapshot_tables SET fresh = false
+          WHERE slot = $1 AND fresh AND state <> 'done' AND oid <> ALL ($2)",
+    )
+    .bind(slot)
+    .bind(planned.iter().copied().map(i64::from).collect::<Vec<_>>())
+    .execute(pool)
+    .await
+    .map_err(StoreError::table("write to", "pgstream.snapshot_tables"))?;
+    // Rows of those that are not done may be missing, and are not read now: their changes must come.
+    sqlx::query(
+        "UPDATE pgstream.snapshot_endpoints AS e SET snapshot = NULL, until_lsn = NULL
+           FROM pgstream.snapshot_tables AS t
+          WHERE e.slot = $1 AND e.snapshot IS NOT NULL AND t.slot = e.slot AND t.oid = e.oid AND NOT t.fresh
+            AND t.state <> 'done' AND t.oid <> ALL ($2)",
+    )
+    .bind(slot)
+    .bind(planned.iter().copied().map(i64::from).collect::<Vec<_>>())
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
     sqlx::query(
         "INSERT INTO pgstream.snapshot_slots AS s (slot, started) VALUES ($1, true)
              ON CONFLICT (slot) DO UPDATE SET started = true WHERE NOT s.started",
@@ -77,11 +102,8 @@ pub async fn has_history(pool: &PgPool, slot: &str, oid: u32, endpoints: &[&str]
 
 /// These endpoints are about to be sent the rows of a table, and were never sent a change of it. Where that was written down
 /// before, it holds: of what they were sent under the first snapshot, later changes must not be left out.
-///
-/// # Errors
-/// [`StoreError::Table`]
-pub async fn sends_rows(
-    pool: &PgPool,
+pub(super) async fn sends_rows(
+    session: &mut PgConnection,
     slot: &str,
     table: &Relation,
     snapshot: &Exported,
@@ -96,7 +118,7 @@ pub async fn sends_rows(
     .bind(endpoints)
     .bind(&snapshot.sees)
     .bind(&snapshot.lsn)
-    .execute(pool)
+    .execute(session)
     .await
     .map_err(failed("write to"))?;
     Ok(())
@@ -115,6 +137,14 @@ pub async fn left_out(pool: &PgPool, slot: &str, start: Lsn) -> Result<Vec<LeftO
     )
     .bind(slot)
     .bind(start.to_string())
+    .execute(pool)
+    .await
+    .map_err(failed("delete from"))?;
+    sqlx::query(
+        "DELETE FROM pgstream.snapshot_endpoints AS e
+          WHERE e.slot = $1 AND NOT EXISTS (SELECT FROM pgstream.snapshot_tables AS t WHERE t.slot = e.slot AND t.oid = e.oid)",
+    )
+    .bind(slot)
     .execute(pool)
     .await
     .map_err(failed("delete from"))?;

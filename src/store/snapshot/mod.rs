@@ -6,7 +6,7 @@ mod reading;
 mod relations;
 mod state;
 
-pub use endpoints::{LeftOut, has_history, left_out, left_out_of, sends_rows, slot_made, stream_starts};
+pub use endpoints::{LeftOut, has_history, left_out, left_out_of, slot_made, stream_starts};
 pub use reading::{Reading, Rows};
 pub use relations::relations;
-pub use state::{Progress, SnapshotState, TableRow, begin, done, list, plan, progress, waiting};
+pub use state::{Progress, SnapshotState, TableRow, begin, done, list, plan, progress, set_aside, waiting};

@@ -10,6 +10,8 @@ use crate::snapshot::model::{Column, Exported, PageRange, Relation, Shape, Value
 use crate::store::StoreError;
 use crate::store::connect::reading_session;
 
+/// The SQLSTATEs of a table that is not there, and of a schema.
+const GONE: [&str; 2] = ["42P01", "3F000"];
 /// The SQLSTATE of a lock that would have to be waited for.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
@@ -25,21 +27,22 @@ pub struct Rows<'r>(BoxStream<'r, Result<Bytes, sqlx::Error>>);
 impl Reading {
     /// Opens a session and locks a table against being rewritten, truncated, altered or dropped. The snapshot that it is read
     /// under has to be [taken](Self::take_snapshot) only then: so nothing can come between the two, and the snapshot sees the
-    /// rows of the table as it is. Waits for whoever alters the table now.
+    /// rows of the table as it is. Waits for whoever alters the table now. None if there is no such table any more.
     ///
     /// # Errors
     /// [`StoreError::Connect`], [`StoreError::ConnectTimeout`], [`StoreError::Query`]
-    pub async fn of(url: &PgUrl, table: &Relation) -> Result<Self, StoreError> {
+    pub async fn of(url: &PgUrl, table: &Relation) -> Result<Option<Self>, StoreError> {
         let mut session = reading_session(url).await?;
         let lock = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
             qualified(table)
         );
-        session
-            .execute(AssertSqlSafe(lock))
-            .await
-            .map_err(StoreError::query("lock a table that is to be read"))?;
-        Ok(Self { session })
+        let locked = session.execute(AssertSqlSafe(lock)).await;
+        match locked.map_err(StoreError::query("lock a table that is to be read")) {
+            Ok(_) => Ok(Some(Self { session })),
+            Err(error) if GONE.map(Some).contains(&error.sqlstate()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes the snapshot that this session reads under from now on, and exports it.
@@ -88,16 +91,20 @@ impl Reading {
         }
     }
 
-    /// What there is of the table: its columns, the pages of its heap, and what it takes on disk. None if the table of this
-    /// number has another name by now, or is gone.
+    /// What there is of the table: its columns, its root, the pages of its heap, and what it takes on disk. None if the table
+    /// of this number has another name by now, or is gone.
     ///
     /// # Errors
     /// [`StoreError::Query`]
     pub async fn look(&mut self, table: &Relation) -> Result<Option<(Shape, Relation)>, StoreError> {
         let failed = || StoreError::query("look at a table that is to be read");
-        let size: Option<(i64, i64)> = sqlx::query_as(
-            "SELECT pg_relation_size(c.oid) / current_setting('block_size')::bigint, pg_table_size(c.oid)
+        let row = sqlx::query(
+            "SELECT pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages, pg_table_size(c.oid) AS bytes,
+                    pg_relation_filenode(c.oid)::bigint AS filenode,
+                    root_schema.nspname::text AS root_schema, root.relname::text AS root_table
                FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+               LEFT JOIN pg_class AS root ON c.relispartition AND root.oid = pg_partition_root(c.oid)
+               LEFT JOIN pg_namespace AS root_schema ON root_schema.oid = root.relnamespace
               WHERE c.oid = $1::bigint::oid AND n.nspname = $2 AND c.relname = $3",
         )
         .bind(i64::from(table.oid))
@@ -106,7 +113,7 @@ impl Reading {
         .fetch_optional(&mut self.session)
         .await
         .map_err(failed())?;
-        let Some((pages, bytes)) = size else {
+        let Some(row) = row else {
             return Ok(None);
         };
         let columns = sqlx::query(
@@ -123,15 +130,23 @@ impl Reading {
         .await
         .map_err(failed())?;
         let columns: Result<Vec<Column>, sqlx::Error> = columns.iter().map(column).collect();
-        let shape = Shape {
-            columns: columns.map_err(failed())?,
-        };
-        let table = Relation {
-            pages: pages.unsigned_abs(),
-            bytes: bytes.unsigned_abs(),
-            ..table.clone()
-        };
-        Ok(Some((shape, table)))
+        let decoded = columns.and_then(|columns| {
+            let count = |column| row.try_get(column).map(i64::unsigned_abs);
+            let root: (Option<String>, Option<String>) =
+                (row.try_get("root_schema")?, row.try_get("root_table")?);
+            let shape = Shape {
+                columns,
+                filenode: count("filenode")?,
+            };
+            let table = Relation {
+                root: root.0.zip(root.1),
+                pages: count("pages")?,
+                bytes: count("bytes")?,
+                ..table.clone()
+            };
+            Ok(Some((shape, table)))
+        });
+        decoded.map_err(failed())
     }
 
     /// The rows that the snapshot shows in some pages of the table, and of it alone: not those of its children.
@@ -222,6 +237,7 @@ mod tests {
             root: None,
             kind: RelationKind::Table,
             is_readable: true,
+            hides_rows: false,
             pages: 0,
             bytes: 0,
             rows: 0,
@@ -233,6 +249,7 @@ mod tests {
                 kind: ValueKind::Text,
                 key_position: None,
             }],
+            filenode: 1,
         };
         let statement = |first, end| copy_statement(&table, &shape, PageRange { first, end });
         assert_eq!(

@@ -5,7 +5,8 @@ use sqlx::{PgPool, Row};
 use crate::snapshot::model::{Relation, RelationKind};
 use crate::store::StoreError;
 
-/// All relations with rows that users can have made, but for temporary ones and our own.
+/// All relations with rows that users can have made, but for temporary ones and our own. How large they are is what VACUUM and
+/// ANALYZE have noted: to look at their files would wait for whoever alters any of them.
 ///
 /// # Errors
 /// [`StoreError::Query`]
@@ -15,11 +16,13 @@ pub async fn relations(source: &PgPool) -> Result<Vec<Relation>, StoreError> {
         "SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text,
                 root_schema.nspname::text AS root_schema, root.relname::text AS root_table,
                 has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
-                coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::bigint AS pages,
-                coalesce(pg_table_size(c.oid), 0) AS bytes,
+                c.relkind IN ('r', 'p') AND row_security_active(c.oid) AS hides_rows,
+                c.relpages::bigint AS pages,
+                (c.relpages + coalesce(toast.relpages, 0)) * current_setting('block_size')::bigint AS bytes,
                 greatest(c.reltuples, 0)::bigint AS estimate
            FROM pg_class AS c
            JOIN pg_namespace AS n ON n.oid = c.relnamespace
+           LEFT JOIN pg_class AS toast ON toast.oid = c.reltoastrelid
            LEFT JOIN pg_class AS root ON c.relispartition AND root.oid = pg_partition_root(c.oid)
            LEFT JOIN pg_namespace AS root_schema ON root_schema.oid = root.relnamespace
           WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
@@ -45,6 +48,7 @@ fn relation(row: &sqlx::postgres::PgRow) -> Result<Option<Relation>, sqlx::Error
         root: root.0.zip(root.1),
         kind,
         is_readable: row.try_get("is_readable")?,
+        hides_rows: row.try_get("hides_rows")?,
         pages: unsigned(row, "pages")?,
         bytes: unsigned(row, "bytes")?,
         rows: unsigned(row, "estimate")?,

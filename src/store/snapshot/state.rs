@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
+use super::endpoints::sends_rows;
 use crate::snapshot::model::{Exported, Relation};
 use crate::store::StoreError;
 use crate::store::backlog::columns::time;
@@ -121,18 +122,21 @@ pub async fn plan(
     sqlx::query(
         "WITH run AS MATERIALIZED (SELECT nextval('pgstream.snapshot_runs') AS run)
          INSERT INTO pgstream.snapshot_tables AS t
-                (slot, oid, schema_name, table_name, fresh, run, estimated_rows, total_bytes)
-         SELECT $1, a.oid, a.schema_name, a.table_name,
+                (slot, oid, schema_name, table_name, root, fresh, run, estimated_rows, total_bytes)
+         SELECT $1, a.oid, a.schema_name, a.table_name, a.root,
                 EXISTS (SELECT FROM pgstream.snapshot_slots AS s WHERE s.slot = $1)
                     AND NOT EXISTS (SELECT FROM pgstream.snapshot_slots AS s WHERE s.started),
                 run.run, a.rows, a.bytes
-           FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
-                AS a(oid, schema_name, table_name, rows, bytes), run
+           FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $8::text[])
+                AS a(oid, schema_name, table_name, rows, bytes, root), run
              ON CONFLICT (slot, oid) DO UPDATE
             SET schema_name = excluded.schema_name, table_name = excluded.table_name,
                 estimated_rows = excluded.estimated_rows, total_bytes = excluded.total_bytes,
                 state = CASE WHEN t.state = 'done' AND $7 THEN 'pending' ELSE t.state END,
-                fresh = t.fresh AND NOT (t.state = 'done' AND $7),
+                fresh = t.fresh AND NOT (t.state = 'done' AND $7)
+                    AND (t.schema_name, t.table_name, t.root) IS NOT DISTINCT FROM
+                        (excluded.schema_name, excluded.table_name, excluded.root),
+                root = excluded.root,
                 run = CASE WHEN t.state = 'done' AND $7 THEN excluded.run ELSE t.run END,
                 read_rows = CASE WHEN t.state = 'done' AND NOT $7 THEN t.read_rows ELSE 0 END,
                 read_bytes = CASE WHEN t.state = 'done' AND NOT $7 THEN t.read_bytes ELSE 0 END,
@@ -150,6 +154,12 @@ pub async fn plan(
     .bind(tables.iter().map(|table| number(table.rows)).collect::<Vec<_>>())
     .bind(tables.iter().map(|table| number(table.bytes)).collect::<Vec<_>>())
     .bind(repeat)
+    .bind(
+        tables
+            .iter()
+            .map(|table| table.root.as_ref().map(root))
+            .collect::<Vec<_>>(),
+    )
     .execute(&mut *transaction)
     .await
     .map_err(failed("write to"))?;
@@ -168,7 +178,8 @@ pub async fn plan(
         .map_err(failed("read"))
 }
 
-/// A table is read from its start, under this snapshot.
+/// A table is read from its start, under this snapshot, for these endpoints that were never sent a change of it. One
+/// transaction: a table that was begun and is begun again has no more of them.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -177,10 +188,13 @@ pub async fn begin(
     slot: &str,
     table: &Relation,
     snapshot: &Exported,
+    without_history: &[&str],
 ) -> Result<(), StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed("write to"))?;
+    sends_rows(&mut transaction, slot, table, snapshot, without_history).await?;
     sqlx::query(
         "UPDATE pgstream.snapshot_tables
-            SET state = 'reading', snapshot = $3, lsn = $4::pg_lsn, total_bytes = $5, read_rows = 0, read_bytes = 0,
+            SET state = 'reading', fresh = false, snapshot = $3, lsn = $4::pg_lsn, total_bytes = $5, read_rows = 0, read_bytes = 0,
                 started_at = now(), finished_at = NULL
           WHERE slot = $1 AND oid = $2",
     )
@@ -189,10 +203,10 @@ pub async fn begin(
     .bind(&snapshot.sees)
     .bind(&snapshot.lsn)
     .bind(number(table.bytes))
-    .execute(pool)
+    .execute(&mut *transaction)
     .await
     .map_err(failed("write to"))?;
-    Ok(())
+    transaction.commit().await.map_err(failed("write to"))
 }
 
 /// Writes down how far tables are that are being read.
@@ -240,6 +254,24 @@ pub async fn done(pool: &PgPool, slot: &str, table: &Progress) -> Result<(), Sto
     Ok(())
 }
 
+/// A table cannot be read, and is set aside until the next start: its changes go on, and nothing is left out of them.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn set_aside(pool: &PgPool, slot: &str, oid: u32) -> Result<(), StoreError> {
+    sqlx::query(
+        "WITH endpoints AS (
+             UPDATE pgstream.snapshot_endpoints SET snapshot = NULL, until_lsn = NULL WHERE slot = $1 AND oid = $2)
+         UPDATE pgstream.snapshot_tables SET state = 'pending', fresh = false WHERE slot = $1 AND oid = $2",
+    )
+    .bind(slot)
+    .bind(i64::from(oid))
+    .execute(pool)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
 /// Nobody asks for the rows of a table yet.
 ///
 /// # Errors
@@ -272,6 +304,11 @@ pub async fn list(pool: &PgPool) -> Result<Vec<TableRow>, StoreError> {
         .map(row)
         .collect::<Result<_, _>>()
         .map_err(failed("read"))
+}
+
+/// Both names of a root as one text.
+fn root((schema, table): &(String, String)) -> String {
+    serde_json::json!([schema, table]).to_string()
 }
 
 fn number(count: u64) -> i64 {
