@@ -513,3 +513,49 @@ fn a_table_that_is_gone_or_cannot_be_read_does_not_hold_the_stream_up() {
     );
     drop(program);
 }
+
+/// As the tutorial has it: `init`, `run` with its file, and only then somebody subscribes.
+#[test]
+fn the_file_of_the_tutorial_reads_what_there_is() {
+    let mut world = World::new(&[]);
+    let url = world.url();
+    let file = tempfile::Builder::new().suffix(".env").tempfile().unwrap();
+    let lines = format!(
+        "# Listener config\nPGSTREAM_POSTGRES_LISTENER_URL=\"{url}\"\nPGSTREAM_POSTGRES_REPLICATION_SLOT_NAME={SLOT}\n\
+         PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL=\"{url}\"\n# Initial snapshot of all tables in the public schema\n\
+         PGSTREAM_POSTGRES_SNAPSHOT_TABLES=\"*\"\n\n# Processor config\nPGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL=\"{url}\"\n\
+         PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_ENABLED=true\n\
+         PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_CACHE_REFRESH_INTERVAL=\"60s\"\n"
+    );
+    std::fs::write(file.path(), lines).unwrap();
+    let run = || {
+        let mut command = pgstream(&["run", "--log-level", "trace", "--log-format", "json", "-c"]);
+        command.arg(file.path());
+        let mut program = Program::launch(command);
+        program.wait_for_log("streaming", |line| line["msg"] == "streaming");
+        program
+    };
+    // There is nothing to read yet, which is no reason not to stream.
+    assert!(run().terminate().0.success());
+    world.sql.run("CREATE TABLE test (id serial PRIMARY KEY, name text); INSERT INTO test (name) VALUES ('alice'), ('bob')");
+    let receiver = receiver();
+    let program = run();
+    program.subscribe(&json!({"url": receiver.url("/webhook"), "schema": "public", "table": "test"}));
+    receiver.wait_for(|requests| requests.len() >= 2, DEADLINE);
+    world.sql.run("UPDATE test SET name = 'carol' WHERE id = 2");
+    receiver.wait_for(
+        |requests| {
+            requests
+                .iter()
+                .any(|request| request.json()["Data"]["action"] == "U")
+        },
+        DEADLINE,
+    );
+    let names: BTreeSet<String> = receiver
+        .requests()
+        .iter()
+        .map(|request| request.json()["Data"]["columns"][1]["value"].to_string())
+        .collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    drop(program);
+}

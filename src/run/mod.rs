@@ -35,7 +35,7 @@ use crate::replication::{ReplicationError, Session, SessionOptions, StreamError,
 use crate::schema_log::{Injector, InjectorError, Recording};
 use crate::snapshot::model::Relation;
 use crate::snapshot::progress::Watch;
-use crate::snapshot::{SnapshotError, WaitingTables, left_out};
+use crate::snapshot::{How, SnapshotError, WaitingTables, left_out};
 use crate::store::drainer::Drainer;
 use crate::store::snapshot::TableRow;
 use crate::store::{self, PgPool, StoreError, catalog, slots};
@@ -288,7 +288,7 @@ async fn plan_snapshot(
     let (mut readable, mut planned) = (catalog.clone(), Vec::new());
     if !config.snapshot.tables.is_empty() {
         readable = snapshot_alone::readable(config, databases).await?;
-        let how = (&config.filter, false);
+        let how = (&config.filter, How::BeforeTheStream);
         planned = crate::snapshot::plan(&readable, store, &config.slot, &config.snapshot, how, log).await?;
     }
     let oids: Vec<u32> = planned.iter().map(|(table, _)| table.oid).collect();

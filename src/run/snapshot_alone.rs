@@ -21,7 +21,7 @@ use crate::event::Source;
 use crate::pipeline::RowEntrance;
 use crate::progress::Budget;
 use crate::snapshot::progress::Watch;
-use crate::snapshot::{self, Parts, Report};
+use crate::snapshot::{self, How, Parts, Report};
 use crate::store::drainer::Drainer;
 use crate::store::{self, PgPool, server, slots, subscriptions};
 use crate::subscription::matcher::SubscriptionSet;
@@ -86,7 +86,7 @@ async fn with_databases(
         log.clone(),
     );
     let parts = Parts {
-        repeat,
+        how: if repeat { How::Again } else { How::Once },
         ..parts(config, databases, readable, (entrance, watch), log)
     };
     let reading = async {
@@ -129,7 +129,7 @@ pub(super) fn parts(
         slot: config.slot.clone(),
         config: snapshot.clone(),
         filter: filter.clone(),
-        repeat: false,
+        how: How::BeforeTheStream,
         entrance: Arc::new(entrance),
         watch,
         log: log.clone(),

@@ -47,7 +47,7 @@ pub async fn take(parts: Parts, set: Arc<SubscriptionSet>) -> Result<Report, Sna
     let Parts {
         config, filter, log, ..
     } = &parts;
-    let how = (filter, parts.repeat);
+    let how = (filter, parts.how);
     let planned = plan(&parts.source, &parts.store, &parts.slot, config, how, log).await?;
     let source = Arc::new(source(&parts));
     let reporting = tokio::spawn(report(Arc::clone(&source)));

@@ -100,14 +100,25 @@ pub struct Parts {
     pub config: SnapshotConfig,
     /// Which tables' changes are taken at all.
     pub filter: TableFilter,
-    /// Whether tables are read again that are done.
-    pub repeat: bool,
+    /// What they are read for.
+    pub how: How,
     /// Where rows go.
     pub entrance: Arc<RowEntrance>,
     /// Where it can be seen how far the reading is.
     pub watch: Watch,
     /// Where it is told.
     pub log: Logger,
+}
+
+/// What tables are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Once, by themselves: each pattern has to match something.
+    Once,
+    /// By themselves, and again where they are done.
+    Again,
+    /// Before their changes. The configuration stays when tables are gone.
+    BeforeTheStream,
 }
 
 /// Chooses the tables that are asked for, and writes down that they are to be read, the largest first.
@@ -119,16 +130,31 @@ pub async fn plan(
     store: &PgPool,
     slot: &str,
     config: &SnapshotConfig,
-    (filter, repeat): (&TableFilter, bool),
+    (filter, how): (&TableFilter, How),
     log: &Logger,
 ) -> Result<Vec<(Relation, TableRow)>, SnapshotError> {
     let relations = state::relations(source).await?;
+    let repeat = how == How::Again;
+    let done = if repeat {
+        Vec::new()
+    } else {
+        state::done_before(store, slot).await?
+    };
     let wanted = Wanted {
         tables: &config.tables,
         excluded: &config.excluded_tables,
         filter,
+        done: &done,
     };
     let chosen = choose(&relations, wanted).map_err(SnapshotError::Obstacles)?;
+    if how == How::BeforeTheStream {
+        for pattern in &chosen.unmatched {
+            warn!(log, "no table matches, so nothing is read for it"; "pattern" => pattern);
+        }
+    } else if !chosen.unmatched.is_empty() {
+        let obstacles = chosen.unmatched.into_iter().map(Obstacle::NoTable);
+        return Err(SnapshotError::Obstacles(obstacles.collect()));
+    }
     for relation in &chosen.left_out {
         warn!(log, "not read: it has no rows of its own"; "relation" => %relation, "kind" => %relation.kind);
     }

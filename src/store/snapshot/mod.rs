@@ -9,4 +9,6 @@ mod state;
 pub use endpoints::{LeftOut, has_history, left_out, left_out_of, slot_made, stream_starts};
 pub use reading::{Reading, Rows};
 pub use relations::relations;
-pub use state::{Progress, SnapshotState, TableRow, begin, done, list, plan, progress, set_aside, waiting};
+pub use state::{
+    Progress, SnapshotState, TableRow, begin, done, done_before, list, plan, progress, set_aside, waiting,
+};

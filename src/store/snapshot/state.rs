@@ -96,6 +96,23 @@ fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     StoreError::table(action, "pgstream.snapshot_tables")
 }
 
+/// The OIDs of the tables that are done.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn done_before(pool: &PgPool, slot: &str) -> Result<Vec<u32>, StoreError> {
+    let oids: Vec<i64> =
+        sqlx::query_scalar("SELECT oid FROM pgstream.snapshot_tables WHERE slot = $1 AND state = 'done'")
+            .bind(slot)
+            .fetch_all(pool)
+            .await
+            .map_err(failed("read"))?;
+    Ok(oids
+        .into_iter()
+        .filter_map(|oid| u32::try_from(oid).ok())
+        .collect())
+}
+
 /// Plans the reading of tables, and returns how far each of them has come. One that was begun goes on in the run that it is
 /// of; others are of a new run, as are those that are done, where they are to be read again. What is known of tables that
 /// `exists` does not name any more is deleted.
