@@ -326,7 +326,7 @@ fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
     subscribe(&mut world.sql, &receiver.url("/"), "");
     let mut running = None;
     while_writing(&mut world, |world, _, done| {
-        for _ in 0..4 {
+        for _ in 0..3 {
             let mut program = Program::spawn(
                 &world.url(),
                 SLOT,
@@ -336,7 +336,7 @@ fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
                     (keys::MAX_QUEUE_BYTES.name, "256KiB"),
                 ],
             );
-            let enough = receiver.requests().len() + fastrand::usize(1..1000);
+            let enough = receiver.requests().len() + fastrand::usize(1..600);
             while receiver.requests().len() < enough {
                 thread::sleep(POLL);
             }

@@ -40,7 +40,7 @@ pub(super) fn measure(world: &World, scale: &Scale) -> Vec<Figure> {
     copied(&stage.borrow(), pages);
     encoded(&stage.borrow(), pages, scale.read_rows);
     let runs = pairs(
-        scale.pairs.max(5),
+        scale.pairs,
         |_| rate(encoded(&stage.borrow(), pages, scale.read_rows)),
         |_| rate(copied(&stage.borrow(), pages)),
     );
