@@ -12,18 +12,19 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pgstream::config::keys;
-use pgstream::demo::cluster::Cluster;
+use pgstream::snapshot::model::Exported;
+use pgstream::store;
+use pgstream::store::snapshot::{self, Progress, SnapshotState};
+use pgstream_proto::Lsn;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor};
 
-use crate::support::database::{self, SLOT};
+use crate::support::database::{self, SLOT, initialised};
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
+use crate::support::sessions::{self, POLL};
 use crate::support::world::{DEADLINE, Sql, World, receiver, webhook_id};
 
 const SESSIONS: usize = 3;
-const POLL: Duration = Duration::from_millis(2);
-
 /// A table with rows, and what the sessions do to it.
 const SET_UP: &str = "
     CREATE SCHEMA test;
@@ -57,38 +58,9 @@ const SET_UP: &str = "
         END IF;
     END $$";
 
-/// Runs transactions until it is told to end.
-fn write(cluster: &Cluster, ended: &AtomicBool, done: &AtomicUsize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut session = database::session_in(&database::url(cluster, "postgres")).await;
-        database::run(&mut session, "SET lock_timeout = '2s'").await;
-        while !ended.load(Ordering::Relaxed) {
-            let steps = "SELECT test.step();".repeat(fastrand::usize(1..6));
-            let end = if fastrand::u8(..8) == 0 {
-                "ROLLBACK"
-            } else {
-                "COMMIT"
-            };
-            database::run(&mut session, "BEGIN").await;
-            let worked = session.execute(AssertSqlSafe(steps)).await.is_ok();
-            database::run(&mut session, if worked { end } else { "ROLLBACK" }).await;
-            done.fetch_add(1, Ordering::Relaxed);
-            // As much as can be delivered meanwhile.
-            tokio::time::sleep(POLL).await;
-        }
-    });
-}
-
 /// Waits until so many transactions more have ended.
 fn wait_for_more(done: &AtomicUsize, count: usize) {
-    let enough = done.load(Ordering::Relaxed) + count;
-    while done.load(Ordering::Relaxed) < enough {
-        thread::sleep(POLL);
-    }
+    sessions::wait_until_done(done, done.load(Ordering::Relaxed) + count);
 }
 
 fn number(row: &Value, name: &str) -> i64 {
@@ -181,6 +153,15 @@ fn start(world: &World) -> Program {
     ])
 }
 
+/// Waits until the program knows that nobody receives the rows of its table.
+fn wait_until_it_waits(program: &mut Program) {
+    program.wait_for_log("that it waits", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.contains("its rows wait"))
+    });
+}
+
 fn subscribe(sql: &mut Sql, url: &str, events: &str) {
     sql.run(&format!(
         "INSERT INTO pgstream.webhook_subscriptions (url, schema_name, table_name, event_types)
@@ -200,7 +181,7 @@ fn while_writing(world: &mut World, then: impl FnOnce(&World, &mut Sql, &AtomicU
     let mut sql = Sql::open(&world.cluster, "postgres");
     thread::scope(|scope| {
         for _ in 0..SESSIONS {
-            scope.spawn(|| write(&world.cluster, &ended, &done));
+            scope.spawn(|| sessions::write(&world.cluster, "2s", &done, |_| !ended.load(Ordering::Relaxed)));
         }
         // Whatever becomes of it, the others must not write for ever.
         let end = scopeguard(&ended);
@@ -276,11 +257,7 @@ fn who_subscribes_later_gets_the_rows_and_from_there_on_the_changes() {
     let mut running = None;
     while_writing(&mut world, |world, sql, done| {
         let mut program = start(world);
-        program.wait_for_log("that it waits", |line| {
-            line["msg"]
-                .as_str()
-                .is_some_and(|msg| msg.contains("its rows wait"))
-        });
+        wait_until_it_waits(&mut program);
         wait_for_more(done, 100);
         sql.run("TRUNCATE t; INSERT INTO t SELECT n, nextval('test.numbers'), nextval('test.numbers'), ''
                    FROM generate_series(1, 3000) AS n; ALTER TABLE t ALTER v TYPE numeric; ALTER TABLE t ALTER v TYPE bigint");
@@ -303,11 +280,7 @@ fn between_two_transactions_as_well() {
         .env(keys::LISTENER_URL.name, world.url())
         .env(keys::SLOT_NAME.name, SLOT);
     let mut program = Program::launch(command);
-    program.wait_for_log("that it waits", |line| {
-        line["msg"]
-            .as_str()
-            .is_some_and(|msg| msg.contains("its rows wait"))
-    });
+    wait_until_it_waits(&mut program);
     world.sql.wait_until_settled();
     program.subscribe(
         &json!({"url": receiver.url("/"), "schema": "public", "table": "t", "event_types": ["I"]}),
@@ -403,11 +376,7 @@ fn changes_that_came_while_nobody_counted_are_counted_with() {
     let mut running = None;
     while_writing(&mut world, |world, sql, done| {
         let mut program = start(world);
-        program.wait_for_log("that it waits", |line| {
-            line["msg"]
-                .as_str()
-                .is_some_and(|msg| msg.contains("its rows wait"))
-        });
+        wait_until_it_waits(&mut program);
         assert!(program.terminate().0.success());
         // Without the table, nobody writes down who is sent its changes.
         subscribe(sql, &receiver.url("/"), "");
@@ -558,4 +527,126 @@ fn the_file_of_the_tutorial_reads_what_there_is() {
         .collect();
     assert_eq!(names.len(), 3, "{names:?}");
     drop(program);
+}
+
+#[test]
+fn a_snapshot_by_itself_and_then_the_stream_leave_no_gap_either() {
+    let mut world = world();
+    let receiver = receiver();
+    subscribe(&mut world.sql, &receiver.url("/"), "");
+    let mut running = None;
+    while_writing(&mut world, |world, _, done| {
+        let snapshot = pgstream(&[
+            "snapshot",
+            "--tables",
+            "t",
+            "--replication-slot",
+            SLOT,
+            "--pgurl",
+            &world.url(),
+        ])
+        .output()
+        .unwrap();
+        assert!(snapshot.status.success(), "{snapshot:?}");
+        wait_for_more(done, 100);
+        running = Some(world.start(&[]));
+        wait_for_more(done, 100);
+    });
+    let requests = receiver.requests();
+    assert_exact(&requests);
+    assert_same(&folded(&requests), &table(&mut world.sql));
+    drop(running);
+}
+
+/// What is written down of who was sent rows, step by step.
+#[tokio::test]
+async fn what_is_left_out_holds_only_while_the_rows_have_come() {
+    const ENDPOINTS: [&str; 2] = ["http://127.0.0.1:9/a", "http://127.0.0.1:9/b"];
+    let cluster = initialised(&[]).await;
+    let pool = store::connect(&database::url(&cluster, "postgres"))
+        .await
+        .unwrap();
+    let mut session = database::session(&cluster).await;
+    database::run(&mut session, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let relations = snapshot::relations(&pool).await.unwrap();
+    let taken = |sees: &str| Exported {
+        name: String::new(),
+        sees: sees.to_owned(),
+        lsn: "0/500".to_owned(),
+        taken_at: String::new(),
+    };
+    let left_out = async |start: u64| {
+        let left_out = snapshot::left_out(&pool, SLOT, Lsn::new(start)).await.unwrap();
+        left_out
+            .into_iter()
+            .map(|one| (one.endpoint, one.sees))
+            .collect::<BTreeSet<_>>()
+    };
+    let both = |sees: &str| BTreeSet::from(ENDPOINTS.map(|url| (url.to_owned(), sees.to_owned())));
+    let plan = async |repeat| {
+        let planned = snapshot::plan(&pool, SLOT, &relations, &relations, repeat)
+            .await
+            .unwrap();
+        (planned[0].state, planned[0].fresh)
+    };
+    let table = &relations[0];
+    let progress = Progress {
+        oid: table.oid,
+        rows: 0,
+        bytes: 0,
+    };
+    assert_eq!(plan(false).await, (SnapshotState::Pending, true));
+    snapshot::stream_starts(&pool, SLOT, &[table.oid]).await.unwrap();
+    snapshot::begin(&pool, SLOT, table, &taken("5:5:"), &ENDPOINTS)
+        .await
+        .unwrap();
+    assert_eq!(
+        plan(false).await,
+        (SnapshotState::Reading, false),
+        "others may subscribe meanwhile"
+    );
+    assert_eq!(left_out(1).await, BTreeSet::new(), "rows may be missing");
+    // Read again under another snapshot, the first one counts.
+    snapshot::begin(&pool, SLOT, table, &taken("9:9:"), &ENDPOINTS)
+        .await
+        .unwrap();
+    snapshot::done(&pool, SLOT, &progress).await.unwrap();
+    assert_eq!(left_out(0x500).await, both("5:5:"));
+    assert_eq!(left_out(0x501).await, BTreeSet::new(), "all of it has gone by");
+    assert_eq!(
+        plan(true).await,
+        (SnapshotState::Pending, false),
+        "they have been sent changes since"
+    );
+
+    // Where it is put off, or not planned, its changes come.
+    for put_off in 0..3 {
+        database::run(
+            &mut session,
+            "UPDATE pgstream.snapshot_tables SET state = 'pending'",
+        )
+        .await;
+        snapshot::begin(&pool, SLOT, table, &taken("5:5:"), &ENDPOINTS)
+            .await
+            .unwrap();
+        assert_eq!(
+            snapshot::left_out_of(&pool, SLOT, table.oid).await.unwrap().len(),
+            2
+        );
+        match put_off {
+            0 => snapshot::waiting(&pool, SLOT, table.oid).await.unwrap(),
+            1 => snapshot::set_aside(&pool, SLOT, table.oid).await.unwrap(),
+            _ => snapshot::stream_starts(&pool, SLOT, &[]).await.unwrap(),
+        }
+        assert_eq!(snapshot::left_out_of(&pool, SLOT, table.oid).await.unwrap(), []);
+        database::run(&mut session, "DELETE FROM pgstream.snapshot_endpoints").await;
+    }
+    // A slot that is made anew has everything read anew.
+    snapshot::done(&pool, SLOT, &progress).await.unwrap();
+    snapshot::slot_made(&pool, SLOT).await.unwrap();
+    assert_eq!(
+        plan(false).await,
+        (SnapshotState::Pending, false),
+        "it was started before"
+    );
 }

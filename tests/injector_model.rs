@@ -5,19 +5,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pgstream::config::keys;
-use pgstream::demo::cluster::Cluster;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor};
 
-use crate::support::database;
 use crate::support::program::{Program, command};
 use crate::support::receiver::Request;
+use crate::support::sessions;
 use crate::support::world::{DEADLINE, Sql, World, receiver};
 
 /// How many sessions there are.
@@ -26,36 +23,6 @@ const SESSIONS: usize = 3;
 const TRANSACTIONS: usize = 150;
 /// How often the program is killed meanwhile.
 const KILLS: usize = 4;
-
-/// How often it is looked how far they are.
-const POLL: Duration = Duration::from_millis(2);
-
-/// Runs transactions of a few steps. What cannot be done, since another session was faster, is rolled back.
-fn write(cluster: &Cluster, done: &AtomicUsize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut session = database::session_in(&database::url(cluster, "postgres")).await;
-        database::run(&mut session, "SET lock_timeout = '300ms'").await;
-        for _ in 0..TRANSACTIONS {
-            let steps = "SELECT test.step();".repeat(fastrand::usize(1..5));
-            let end = if fastrand::u8(..8) == 0 {
-                "ROLLBACK"
-            } else {
-                "COMMIT"
-            };
-            database::run(&mut session, "BEGIN").await;
-            if session.execute(AssertSqlSafe(steps)).await.is_ok() {
-                database::run(&mut session, end).await;
-            } else {
-                database::run(&mut session, "ROLLBACK").await;
-            }
-            done.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-}
 
 /// The changes of the users' tables in the order of their commits, by LSN, each with the newest entry of its schema. A row
 /// that was made with its table has that table's first entry, which comes after it.
@@ -161,13 +128,11 @@ fn every_event_is_true_with(schema_log: &str) {
     let done = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..SESSIONS {
-            scope.spawn(|| write(&world.cluster, &done));
+            scope.spawn(|| sessions::write(&world.cluster, "300ms", &done, |own| own < TRANSACTIONS));
         }
         for kill in 1..=KILLS {
             let part = SESSIONS * TRANSACTIONS * kill / (KILLS + 1);
-            while done.load(Ordering::Relaxed) < part {
-                thread::sleep(POLL);
-            }
+            sessions::wait_until_done(&done, part);
             program.signal(Signal::SIGKILL);
             program.wait();
             program = start(&world);

@@ -584,3 +584,38 @@ fn rows_that_nobody_is_subscribed_to_any_more_are_discarded() {
     world.sql.wait_for(&format!("SELECT ({waiting}) = 1"));
     drop(program);
 }
+
+#[test]
+fn several_tables_are_read_at_one_time() {
+    let mut world = World::new(&[]);
+    let waiting = Arc::new(AtomicBool::new(true));
+    let waits = Arc::clone(&waiting);
+    let receiver = Receiver::start(move |_| {
+        while waits.load(Ordering::SeqCst) {
+            thread::sleep(POLL);
+        }
+        Action::status(200)
+    });
+    subscribe(&mut world.sql, &receiver.url("/"), "");
+    for table in ["a", "b", "c"] {
+        world.sql.run(&format!(
+            "CREATE TABLE {table} (id int PRIMARY KEY, pad text);
+             INSERT INTO {table} SELECT n, repeat('x', 1000) FROM generate_series(1, 200) AS n"
+        ));
+    }
+    // None of them fits, so that each is still being read when the next one begins.
+    let settings = [
+        (keys::MAX_QUEUE_BYTES.name, "64KiB"),
+        (keys::SNAPSHOT_WORKERS.name, "2"),
+    ];
+    let child = command(&world, "*", &[], &settings)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let reading = "FROM pgstream.snapshot_tables WHERE state = 'reading'";
+    world.sql.wait_for(&format!("SELECT count(*) = 2 {reading}"));
+    waiting.store(false, Ordering::SeqCst);
+    assert!(end_of(child).status.success());
+    assert_eq!(receiver.requests().len(), 600);
+}

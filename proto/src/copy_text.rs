@@ -192,6 +192,24 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_bytes_are_read_or_refused(row in proptest::collection::vec(any::<u8>(), 0..60), steps in proptest::collection::vec(0..4_u8, 8)) {
+            let Ok(mut fields) = Fields::of(&row) else { return Ok(()) };
+            for step in steps {
+                let mut out = String::new();
+                match step {
+                    0 => drop(fields.null()),
+                    1 => drop(fields.raw()),
+                    2 => fields.skip_hex_prefix(),
+                    _ => {
+                        if fields.push_json(&mut out) == Ok(true) {
+                            prop_assert!(serde_json::from_str::<String>(&out).is_ok(), "{}", out);
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
         fn the_text_of_a_field_is_that_of_its_json(text in any::<String>(), odd in "[\0-\x1f\"\\\\aé]{0,20}") {
             for text in [text, odd] {
                 let json = json(&copied(&text)).unwrap();

@@ -17,9 +17,6 @@ CREATE TABLE pgstream.snapshot_tables (
     fresh boolean NOT NULL,
     -- Part of the ids of its rows, so that one read again has the id it had.
     run bigint NOT NULL,
-    -- Which transactions the snapshot sees that it was read under last, and a position that all of them are before.
-    snapshot text,
-    lsn pg_lsn,
     estimated_rows bigint NOT NULL,
     total_bytes bigint NOT NULL,
     read_rows bigint NOT NULL DEFAULT 0,

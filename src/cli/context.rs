@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use slog::{Logger, warn};
+use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::shutdown::Shutdown;
@@ -58,6 +59,29 @@ impl Context {
         runtime.block_on(work)
     }
 
+    /// Does work that a first SIGINT or SIGTERM has end in order, and a second one ends at once; `left` says what becomes of the
+    /// rest then.
+    pub(super) fn block_on_until_signal<T, E, F>(
+        &self,
+        left: &'static str,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Result<T, Failure>
+    where
+        E: Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        self.block_on(async {
+            let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;
+            tokio::select! {
+                done = work(shutdown.graceful) => done.map_err(Failure::of_work),
+                () = shutdown.immediate.cancelled() => {
+                    warn!(self.log, "ended at once; {}", left);
+                    Err(Failure::of_work(EndedAtOnce))
+                }
+            }
+        })
+    }
+
     /// Does the same, and drops the work on SIGINT or SIGTERM, so that it can undo what is half done.
     pub(super) fn block_on_interruptible<T, E: Error + Send + Sync + 'static>(
         &self,
@@ -72,6 +96,11 @@ impl Context {
         })
     }
 }
+
+/// A command ended by a second signal.
+#[derive(Debug, thiserror::Error)]
+#[error("ended at once by a second signal")]
+struct EndedAtOnce;
 
 /// A command ended by a signal.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,8 @@
 //! `pgstream run`.
 
-use slog::warn;
-
 use super::context::Context;
 use super::database::database_command;
 use super::failure::Failure;
-use super::shutdown::Shutdown;
 use crate::config::{FlagValue, keys};
 use crate::run;
 
@@ -34,20 +31,9 @@ impl RunCommand {
             value,
         }));
         let config = context.load(&sources)?;
-        context.block_on(async {
-            let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;
-            tokio::select! {
-                ended = run::run(config, context.log.clone(), shutdown.graceful) => ended.map_err(Failure::of_work),
-                () = shutdown.immediate.cancelled() => {
-                    warn!(context.log, "ended at once; what was in flight is sent again after the next start");
-                    Err(Failure::of_work(EndedAtOnce))
-                }
-            }
-        })
+        context.block_on_until_signal(
+            "what was in flight is sent again after the next start",
+            |shutdown| run::run(config, context.log.clone(), shutdown),
+        )
     }
 }
-
-/// The second signal.
-#[derive(Debug, thiserror::Error)]
-#[error("ended at once by a second signal")]
-struct EndedAtOnce;

@@ -1,19 +1,16 @@
 //! `pgstream snapshot`.
 
 use bytesize::ByteSize;
-use slog::warn;
 
 use super::context::Context;
 use super::database::database_command;
 use super::failure::Failure;
 use super::on_store::{on_store, show};
-use super::shutdown::Shutdown;
 use super::table::table;
 use crate::config::{FlagValue, Sources, keys};
 use crate::operator::snapshots::{self, SnapshotList, SnapshotTable};
 use crate::run;
 use crate::snapshot::Report;
-use crate::snapshot::progress::Watch;
 
 database_command! {
     /// deliver the existing rows of tables to the subscribed webhooks, then end
@@ -74,19 +71,10 @@ impl SnapshotCommand {
         if config.snapshot.tables.is_empty() {
             return Err(Failure::of_usage(Senseless::NoTables));
         }
-        let watch = Watch::default();
-        let report = context.block_on(async {
-            let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;
-            tokio::select! {
-                taken = run::snapshot(config, self.repeat, watch, context.log.clone(), shutdown.graceful) => {
-                    taken.map_err(Failure::of_work)
-                }
-                () = shutdown.immediate.cancelled() => {
-                    warn!(context.log, "ended at once; what is not done is read again by the next run");
-                    Err(Failure::of_work(EndedAtOnce))
-                }
-            }
-        })?;
+        let report = context
+            .block_on_until_signal("what is not done is read again by the next run", |shutdown| {
+                run::snapshot(config, self.repeat, context.log.clone(), shutdown)
+            })?;
         tell(context, &report);
         Ok(())
     }
@@ -109,11 +97,6 @@ impl SnapshotCommand {
         sources
     }
 }
-
-/// The second signal.
-#[derive(Debug, thiserror::Error)]
-#[error("ended at once by a second signal")]
-struct EndedAtOnce;
 
 fn tell(context: &Context, report: &Report) {
     let Report {

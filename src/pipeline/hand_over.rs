@@ -84,9 +84,14 @@ impl HandOver {
         hand_over
     }
 
+    /// Whether nothing is to be read in this run.
+    pub(super) fn is_over(&self) -> bool {
+        self.snapshots.is_none()
+    }
+
     /// Whether it is known that nothing is to be read with this generation of subscriptions.
     pub(super) fn is_settled_for(&self, generation: u64) -> bool {
-        self.snapshots.is_none() || self.settled_for == Some(generation)
+        self.is_over() || self.settled_for == Some(generation)
     }
 
     /// Begins what is to be done before a change is matched against this set, if there is anything.

@@ -3,6 +3,7 @@
 //! ```text
 //! stream (one task) -> intake (injector) -> dispatcher (threads) -> settle tokens -> ledger (in the intake) -> stream
 //! API (tasks)       -> store  -> subscriptions (tasks) -> intake
+//! tables (tasks)    -> rows -> dispatcher, while the intake waits
 //! ```
 //!
 //! The end, in order: reading stops; what is in flight finishes, while feedback goes on; the last LSN is confirmed and
@@ -10,6 +11,7 @@
 
 mod databases;
 mod engine;
+mod rows;
 mod snapshot_alone;
 
 use std::sync::Arc;
@@ -23,22 +25,20 @@ use tokio_util::sync::CancellationToken;
 
 use self::databases::Databases;
 use self::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
+use self::rows::{Planned, wake};
 pub use self::snapshot_alone::snapshot;
 use crate::api::{self, ApiError, Server};
 use crate::config::Config;
 use crate::delivery::{Dispatcher, DispatcherError};
 use crate::event::Source;
 use crate::filter::PluginTables;
-use crate::pipeline::{self, Parts, PipelineError, RowEntrance, Snapshots, StartingInjector, StreamIntake};
+use crate::pipeline::{self, Parts, PipelineError, RowEntrance, StartingInjector, StreamIntake};
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
 use crate::schema_log::{Injector, InjectorError, Recording};
-use crate::snapshot::model::Relation;
-use crate::snapshot::progress::Watch;
-use crate::snapshot::{How, SnapshotError, WaitingTables, left_out};
+use crate::snapshot::{SnapshotError, left_out};
 use crate::store::drainer::Drainer;
-use crate::store::snapshot::TableRow;
-use crate::store::{self, PgPool, StoreError, catalog, slots};
+use crate::store::{self, PgPool, StoreError, catalog};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
 
 /// How often it is looked whether another program has ended.
@@ -79,9 +79,6 @@ pub enum RunError {
         WHERE locktype = 'advisory' shows who it is"
     )]
     InUse,
-    /// The slot is being read.
-    #[error("the slot {0:?} is being read: stop that program first")]
-    SlotInUse(String),
     /// The snapshot is to be of another database than the one that is streamed.
     #[error(
         "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL names {found}, and the source is {expected}: name the source"
@@ -166,11 +163,11 @@ async fn stream_changes(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
-    let planning = plan_snapshot(config, databases, log);
+    let planning = Planned::before_the_stream(config, databases, log);
     let Some(planned) = shutdown.run_until_cancelled(planning).await else {
         return Ok(());
     };
-    let (readable, planned) = planned?;
+    let planned = planned?;
     let has_partitions = catalog::has_partitioned_tables(&databases.catalog).await?;
     let PluginTables { add, filter } = config.filter.plugin_tables(has_partitions);
     let includes_are_sent_only = !add.is_empty();
@@ -200,18 +197,14 @@ async fn stream_changes(
         system_identifier: session.identity.system_identifier,
         epoch: FIRST_EPOCH,
     };
-    let snapshots = (!planned.is_empty()).then(|| {
-        let (dispatcher, budget) = (Arc::clone(&dispatcher), Arc::clone(&budget));
-        let entrance = RowEntrance::new(
-            source.clone(),
-            dispatcher,
-            budget,
-            databases.store.clone(),
-            log.clone(),
-        );
-        let parts = snapshot_alone::parts(config, databases, readable, (entrance, Watch::default()), log);
-        Box::new(WaitingTables::new(&parts, planned)) as Box<dyn Snapshots>
-    });
+    let entrance = RowEntrance::new(
+        source.clone(),
+        Arc::clone(&dispatcher),
+        Arc::clone(&budget),
+        databases.store.clone(),
+        log.clone(),
+    );
+    let snapshots = planned.waiting(config, databases, entrance, log);
     let waking = snapshots
         .is_some()
         .then(|| tokio::spawn(wake(subscriptions.clone(), Arc::clone(&settled))));
@@ -277,37 +270,6 @@ async fn alone(store: &PgPool, log: &Logger) -> Result<Drainer, StoreError> {
     }
 }
 
-/// Plans the reading of tables before the stream of a slot is started for the first time: only then it is known that nobody
-/// was sent a change of them.
-async fn plan_snapshot(
-    config: &Config,
-    databases: &Databases,
-    log: &Logger,
-) -> Result<(PgPool, Vec<(Relation, TableRow)>), RunError> {
-    let Databases { store, catalog, .. } = databases;
-    let (mut readable, mut planned) = (catalog.clone(), Vec::new());
-    if !config.snapshot.tables.is_empty() {
-        readable = snapshot_alone::readable(config, databases).await?;
-        let how = (&config.filter, How::BeforeTheStream);
-        planned = crate::snapshot::plan(&readable, store, &config.slot, &config.snapshot, how, log).await?;
-    }
-    let oids: Vec<u32> = planned.iter().map(|(table, _)| table.oid).collect();
-    // Where there is no slot, nothing is started.
-    if slots::find(catalog, &config.slot).await?.is_some() {
-        store::snapshot::stream_starts(store, &config.slot, &oids).await?;
-    }
-    Ok((readable, planned))
-}
-
-/// Wakes the stream whenever the subscriptions have been read again: between two transactions, somebody may have begun to
-/// receive rows.
-async fn wake(subscriptions: Subscriptions, stream: Arc<Notify>) {
-    let mut news = subscriptions.news();
-    while news.changed().await {
-        stream.notify_one();
-    }
-}
-
 /// Has metadata filled in, if it is to be. If not, nothing may be known of what is confirmed now when it is again.
 async fn start_injector(
     config: &Config,
@@ -318,7 +280,8 @@ async fn start_injector(
     let Some(pool) = databases.schema_log.clone() else {
         match store::schema_log::forget(&databases.catalog, &config.slot).await {
             Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => {
-                warn!(log, "cannot delete what was known of the schema log, so metadata may be out of date once the injector is                     switched on again: GRANT SELECT, DELETE ON pgstream.schema_log_applied to this role"; "error" => #&error);
+                warn!(log, "cannot delete what was known of the schema log, so metadata may be out of date once the injector is \
+                    switched on again: GRANT SELECT, DELETE ON pgstream.schema_log_applied to this role"; "error" => #&error);
             }
             forgotten => forgotten?,
         }

@@ -14,16 +14,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::databases::Databases;
 use super::engine::{delivery_limits, finish_deliveries};
+use super::rows::{parts, readable};
 use super::{FIRST_EPOCH, RunError};
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::event::Source;
 use crate::pipeline::RowEntrance;
 use crate::progress::Budget;
-use crate::snapshot::progress::Watch;
-use crate::snapshot::{self, How, Parts, Report};
+use crate::snapshot::{self, How, Report};
 use crate::store::drainer::Drainer;
-use crate::store::{self, PgPool, server, slots, subscriptions};
+use crate::store::{self, subscriptions};
 use crate::subscription::matcher::SubscriptionSet;
 
 /// Reads the tables of the configuration that are not done yet and delivers their rows, until all of them are settled or
@@ -31,7 +31,6 @@ use crate::subscription::matcher::SubscriptionSet;
 pub async fn snapshot(
     config: Config,
     repeat: bool,
-    watch: Watch,
     log: Logger,
     shutdown: CancellationToken,
 ) -> Result<Report, RunError> {
@@ -40,7 +39,7 @@ pub async fn snapshot(
         .run_until_cancelled(opening)
         .await
         .unwrap_or(Err(RunError::Interrupted))?;
-    let taken = with_databases(&config, repeat, watch, &databases, &log, &shutdown).await;
+    let taken = with_databases(&config, repeat, &databases, &log, &shutdown).await;
     databases.close().await;
     taken
 }
@@ -48,7 +47,6 @@ pub async fn snapshot(
 async fn with_databases(
     config: &Config,
     repeat: bool,
-    watch: Watch,
     databases: &Databases,
     log: &Logger,
     shutdown: &CancellationToken,
@@ -57,12 +55,6 @@ async fn with_databases(
     let Some(drainer) = Drainer::try_acquire(store).await? else {
         return Err(RunError::InUse);
     };
-    if slots::find(catalog, &config.slot)
-        .await?
-        .is_some_and(|slot| slot.active_pid.is_some())
-    {
-        return Err(RunError::SlotInUse(config.slot.clone()));
-    }
     let readable = readable(config, databases).await?;
     let identity = store::schema_log::identify(catalog).await?;
     let source = Source {
@@ -85,14 +77,12 @@ async fn with_databases(
         store.clone(),
         log.clone(),
     );
-    let parts = Parts {
-        how: if repeat { How::Again } else { How::Once },
-        ..parts(config, databases, readable, (entrance, watch), log)
-    };
+    let parts = parts(config, databases, readable, entrance, log);
+    let how = if repeat { How::Again } else { How::Once };
     let reading = async {
         // What endpoints have in their backlogs comes first.
         dispatcher.recovered().await;
-        snapshot::take(parts, set).await
+        snapshot::take(parts, how, set).await
     };
     let taken = tokio::select! {
         taken = shutdown.run_until_cancelled(reading) => match taken {
@@ -110,47 +100,4 @@ async fn with_databases(
     }
     drainer.release().await;
     taken
-}
-
-/// What is needed to read tables.
-pub(super) fn parts(
-    config: &Config,
-    databases: &Databases,
-    source: PgPool,
-    (entrance, watch): (RowEntrance, Watch),
-    log: &Logger,
-) -> Parts {
-    let Config { snapshot, filter, .. } = config;
-    Parts {
-        url: snapshot.url.clone().unwrap_or_else(|| config.source.clone()),
-        source,
-        store: databases.store.clone(),
-        schema_log: databases.schema_log.clone(),
-        slot: config.slot.clone(),
-        config: snapshot.clone(),
-        filter: filter.clone(),
-        how: How::BeforeTheStream,
-        entrance: Arc::new(entrance),
-        watch,
-        log: log.clone(),
-    }
-}
-
-/// The database as it is read, which has to be the one that is streamed.
-pub(super) async fn readable(config: &Config, databases: &Databases) -> Result<PgPool, RunError> {
-    let source = &databases.catalog;
-    let Some(url) = config.snapshot.url.as_ref().filter(|url| **url != config.source) else {
-        return Ok(source.clone());
-    };
-    let pool = store::connect(url).await?;
-    if server::is_standby(&pool).await? {
-        return Err(RunError::Standby);
-    }
-    let found = store::schema_log::identify(&pool).await?;
-    let expected = store::schema_log::identify(source).await?;
-    if found == expected {
-        Ok(pool)
-    } else {
-        Err(RunError::OtherDatabase { found, expected })
-    }
 }

@@ -1,20 +1,14 @@
 //! Tables that are read while nothing is streamed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use slog::{error, info, warn};
+use slog::{error, warn};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
-use super::model::Relation;
-use super::table::{Ended, Source, Task, read};
-use super::{Parts, SnapshotError, plan, source, task};
-use crate::store::snapshot::{self as state, Progress, SnapshotState, TableRow};
+use super::table::{Ended, Readings, Task};
+use super::{How, Parts, SnapshotError, plan, source, task};
+use crate::store::snapshot::{self as state, SnapshotState};
 use crate::subscription::matcher::SubscriptionSet;
-
-/// How often it is told how far the reading is, in the log and in the store.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,116 +25,64 @@ pub struct Report {
     pub gone: usize,
 }
 
-/// What became of a table.
-enum Outcome {
-    Done(Progress),
-    Unwanted,
-    Gone,
-}
-
 /// Reads the tables that are asked for and are not done yet, the largest first, for whoever receives their inserts
-/// according to `set`.
+/// according to `set`, and waits until all their rows are settled.
 ///
 /// # Errors
 /// See [`SnapshotError`]. What was done until then stays done.
-pub async fn take(parts: Parts, set: Arc<SubscriptionSet>) -> Result<Report, SnapshotError> {
+pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<Report, SnapshotError> {
     let Parts {
         config, filter, log, ..
     } = &parts;
-    let how = (filter, parts.how);
-    let planned = plan(&parts.source, &parts.store, &parts.slot, config, how, log).await?;
+    let planned = plan(
+        &parts.source,
+        &parts.store,
+        &parts.slot,
+        config,
+        (filter, how),
+        log,
+    )
+    .await?;
     let source = Arc::new(source(&parts));
-    let reporting = tokio::spawn(report(Arc::clone(&source)));
-    let taken = read_tables(&source, planned, &set, config.workers).await;
-    reporting.abort();
-    taken
-}
-
-/// Reads so many tables at one time.
-async fn read_tables(
-    source: &Arc<Source>,
-    planned: Vec<(Relation, TableRow)>,
-    set: &Arc<SubscriptionSet>,
-    at_once: usize,
-) -> Result<Report, SnapshotError> {
     let mut report = Report::default();
-    let mut reading = JoinSet::new();
-    let mut planned = planned.into_iter();
-    loop {
-        while reading.len() < at_once
-            && let Some((table, row)) = planned.next()
-        {
-            if row.state == SnapshotState::Done {
-                report.done_before += 1;
-                continue;
+    let (done, planned): (Vec<_>, Vec<_>) = planned
+        .into_iter()
+        .partition(|(_, row)| row.state == SnapshotState::Done);
+    report.done_before = done.len();
+    let tasks: Vec<Task> = planned
+        .into_iter()
+        .map(|(table, row)| task(table, &row))
+        .collect();
+    let mut readings = Readings::new(&source, &set, tasks, Vec::new());
+    let mut settling = JoinSet::new();
+    let mut failed = None;
+    while let Some((table, ended)) = readings.next().await? {
+        match ended {
+            Ok(Ended::Read(submitted)) => {
+                settling.spawn(submitted.settled());
             }
-            let (source, set) = (Arc::clone(source), Arc::clone(set));
-            reading.spawn(async move {
-                let outcome = read_to_the_end(source, task(table.clone(), &row), set).await;
-                (table, outcome)
-            });
-        }
-        let Some(ended) = reading.join_next().await else {
-            return Ok(report);
-        };
-        let (table, outcome) = ended.map_err(|_| SnapshotError::Interrupted)?;
-        match outcome {
-            Ok(Outcome::Done(read)) => {
-                report.tables += 1;
-                report.rows += read.rows;
-                info!(source.log, "a table is done"; "table" => %table, "rows" => read.rows, "bytes" => read.bytes);
-            }
-            Ok(Outcome::Unwanted) => {
+            Ok(Ended::Unwanted) => {
                 report.waiting += 1;
                 state::waiting(&source.store, &source.slot, table.oid).await?;
-                warn!(source.log, "nobody is subscribed to the inserts of a table, so it waits"; "table" => %table);
+                warn!(log, "nobody is subscribed to the inserts of a table, so it waits"; "table" => %table);
             }
-            Ok(Outcome::Gone) => {
+            Ok(Ended::Gone) => {
                 report.gone += 1;
-                warn!(source.log, "a table was dropped or renamed before it was read"; "table" => %table);
+                warn!(log, "a table was dropped or renamed before it was read"; "table" => %table);
             }
             Err(problem) => {
-                error!(source.log, "a table could not be read to its end, and is read again from its start by the next run";
+                error!(log, "a table could not be read to its end, and is read again from its start by the next run";
                     "table" => %table, "error" => #&problem);
-                return Err(problem);
+                failed = Some(problem);
+                break;
             }
         }
     }
-}
-
-/// Reads a table until all its rows are settled.
-async fn read_to_the_end(
-    source: Arc<Source>,
-    task: Task,
-    set: Arc<SubscriptionSet>,
-) -> Result<Outcome, SnapshotError> {
-    Ok(match read(source, task, set, &[]).await? {
-        Ended::Read(submitted) => Outcome::Done(submitted.settled().await?),
-        Ended::Unwanted => Outcome::Unwanted,
-        Ended::Gone => Outcome::Gone,
-    })
-}
-
-/// Tells now and then how far the reading is, until it is aborted.
-async fn report(source: Arc<Source>) {
-    let mut ticks = interval(REPORT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        tell(&source).await;
+    drop(readings);
+    while let Some(settled) = settling.join_next().await {
+        let read = settled.map_err(|_| SnapshotError::Interrupted)??;
+        report.tables += 1;
+        report.rows += read.rows;
     }
-}
-
-/// Tells how far the reading is, in the log and in the store.
-pub(super) async fn tell(source: &Source) {
-    let tables = source.watch.tables();
-    let read: Vec<_> = tables.iter().map(|reading| reading.read()).collect();
-    for (reading, read) in tables.iter().zip(&read) {
-        info!(source.log, "reading"; "table" => %reading.table, "rows" => read.rows, "bytes" => read.bytes,
-            "ranges" => format!("{} of {}", reading.ranges(), reading.all_ranges));
-    }
-    if let Err(error) = state::progress(&source.store, &source.slot, &read).await {
-        warn!(source.log, "cannot write down how far the reading is"; "error" => #&error);
-    }
+    failed.map_or(Ok(report), Err)
 }

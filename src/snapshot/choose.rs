@@ -139,16 +139,11 @@ mod tests {
     fn relation(name: &str, kind: RelationKind, bytes: u64) -> Relation {
         let (schema, name) = name.split_once('.').unwrap();
         Relation {
-            oid: 1,
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            root: None,
             kind,
+            bytes,
             is_readable: name != "secret",
             hides_rows: name == "hidden",
-            pages: bytes / 8192,
-            bytes,
-            rows: 0,
+            ..Relation::sample(schema, name)
         }
     }
 

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use pgstream_proto::Lsn;
 use slog::{error, info, warn};
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
-use super::alone::tell;
 use super::model::Relation;
-use super::table::{Ended, Source, Submitted, Task, read};
+use super::table::{Ended, Readings, Source, Task};
 use super::{Parts, SnapshotError, source, task};
 use crate::pipeline::{LeftOut, Reading, Snapshots};
 use crate::store::snapshot::{self as state, SnapshotState, TableRow};
@@ -26,8 +25,6 @@ use crate::subscription::model::EventType;
 
 /// The pause before tables are read again that could not be.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How often it is told how far the reading is.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The tables that are still to be read.
 pub struct WaitingTables {
@@ -52,9 +49,9 @@ struct News {
 }
 
 impl WaitingTables {
-    /// Those of these that are not done.
+    /// Those of these that are not done, if there are any.
     #[must_use]
-    pub fn new(parts: &Parts, planned: Vec<(Relation, TableRow)>) -> Self {
+    pub fn new(parts: &Parts, planned: Vec<(Relation, TableRow)>) -> Option<Self> {
         let waiting = planned
             .into_iter()
             .filter(|(_, row)| row.state != SnapshotState::Done)
@@ -63,10 +60,11 @@ impl WaitingTables {
                 is_written_down: row.state == SnapshotState::Waiting,
                 with_history: BTreeSet::new(),
             });
-        Self {
-            tables: Arc::new(Mutex::new(waiting.collect())),
+        let waiting: Vec<Waiting> = waiting.collect();
+        (!waiting.is_empty()).then(|| Self {
+            tables: Arc::new(Mutex::new(waiting)),
             source: Arc::new(source(parts)),
-        }
+        })
     }
 }
 
@@ -127,8 +125,8 @@ fn lock(tables: &Mutex<Vec<Waiting>>) -> MutexGuard<'_, Vec<Waiting>> {
     tables.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the tables that somebody receives the rows of, one after the other, and writes down that the others wait. What is
-/// left out of the stream because of them is added to `left_out`.
+/// Reads the tables that somebody receives the rows of, and writes down that the others wait. What is left out of the stream
+/// because of them is added to `left_out`.
 async fn read_wanted(
     source: &Arc<Source>,
     tables: &Mutex<Vec<Waiting>>,
@@ -140,28 +138,30 @@ async fn read_wanted(
         .filter(|waiting| waiting.is_wanted(set))
         .map(|waiting| waiting.task.clone())
         .collect();
-    for task in wanted {
-        let table = task.table.clone();
-        let ended = match read_and_tell(source, task, set, recent).await {
+    let mut readings = Readings::new(source, set, wanted, recent.to_vec());
+    while let Some((table, ended)) = readings.next().await? {
+        match ended {
+            Ok(Ended::Read(submitted)) => {
+                let stored = state::left_out_of(&source.store, &source.slot, table.oid).await?;
+                left_out.extend(stored.into_iter().filter_map(known));
+                // The stream does not wait for it. Where the program ends first, the table is read again.
+                tokio::spawn(submitted.settled());
+            }
+            Ok(Ended::Gone) => {
+                warn!(source.log, "a table was dropped or renamed before it was read"; "table" => %table);
+            }
+            // Its subscriptions are to what is no URL, which was told: it waits for others.
+            Ok(Ended::Unwanted) => continue,
             Err(error) if error.is_lasting() => {
                 state::set_aside(&source.store, &source.slot, table.oid).await?;
                 error!(source.log, "a table cannot be read, and is set aside until the next start; its changes are streamed";
                     "table" => %table, "error" => #&error);
-                Ended::Gone
             }
-            ended => ended?,
-        };
-        match ended {
-            Ended::Read(submitted) => {
-                let stored = state::left_out_of(&source.store, &source.slot, table.oid).await?;
-                left_out.extend(stored.into_iter().filter_map(known));
-                tokio::spawn(end(Arc::clone(source), table.clone(), submitted));
-            }
-            Ended::Gone => warn!(source.log, "rows of a table are not read in this run"; "table" => %table),
-            Ended::Unwanted => continue,
+            Err(error) => return Err(error),
         }
         lock(tables).retain(|waiting| waiting.task.table.oid != table.oid);
     }
+    drop(readings);
     let news: Vec<News> = lock(tables)
         .iter()
         .filter_map(|waiting| waiting.news(set))
@@ -170,37 +170,6 @@ async fn read_wanted(
         write_down(source, tables, news).await?;
     }
     Ok(())
-}
-
-/// Reads a table, and tells now and then how far that is.
-async fn read_and_tell(
-    source: &Arc<Source>,
-    task: Task,
-    set: &Arc<SubscriptionSet>,
-    recent: &[u32],
-) -> Result<Ended, SnapshotError> {
-    let mut reading = std::pin::pin!(read(Arc::clone(source), task, Arc::clone(set), recent));
-    let mut ticks = interval(REPORT_INTERVAL);
-    ticks.tick().await;
-    loop {
-        tokio::select! {
-            ended = &mut reading => return ended,
-            _ = ticks.tick() => tell(source).await,
-        }
-    }
-}
-
-/// The end of a table, which the stream does not wait for. Where the program ends first, the table is read again.
-async fn end(source: Arc<Source>, table: Relation, submitted: Submitted) {
-    match submitted.settled().await {
-        Ok(read) => {
-            info!(source.log, "a table is done"; "table" => %table, "rows" => read.rows, "bytes" => read.bytes);
-        }
-        Err(error) => {
-            warn!(source.log, "cannot write down that a table is done, so it is read again after the next start";
-                "table" => %table, "error" => #&error);
-        }
-    }
 }
 
 async fn write_down(

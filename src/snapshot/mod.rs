@@ -9,8 +9,9 @@
 //!    in the backlog, a dead letter, or discarded because nobody is subscribed any more. Not before.
 //! 3. One that is not done is read again from its start, under a new snapshot. Ranges of pages are there for parallelism
 //!    and never to go on from: a row may have moved from one to another meanwhile.
-//! 4. The id of a row is made of the run, the table's OID, and the version of the row (`xmin`, `ctid`). The run is kept
-//!    until the table is done, so that what is read again has the id it had.
+//! 4. The id of a row is made of the run, the table's OID, the number of its file, and the version of the row (`xmin`,
+//!    `ctid`). The run is kept until the table is done, so that what is read again has the id it had, unless the table was
+//!    written anew: then each row may lie where another one lay.
 //! 5. A row is encoded as the stream encodes it: COPY prints the same text under the same settings of the session, it is made
 //!    a record of wal2json, and there is one encoder for these.
 //!
@@ -22,14 +23,14 @@ mod alone;
 pub mod choose;
 mod hand_over;
 pub mod model;
-pub mod progress;
+mod progress;
 mod ranges;
 pub mod row;
 mod table;
 
 use std::sync::Arc;
 
-use slog::{Logger, warn};
+use slog::{Logger, info, warn};
 use tokio::sync::Semaphore;
 
 pub use self::alone::{Report, take};
@@ -41,7 +42,7 @@ use self::table::{Source, Task};
 use crate::config::{PgUrl, SnapshotConfig};
 use crate::filter::TableFilter;
 use crate::pipeline::RowEntrance;
-use crate::store::snapshot::{self as state, SnapshotState, TableRow};
+use crate::store::snapshot::{self as state, TableRow};
 use crate::store::{PgPool, StoreError};
 
 /// Why tables could not be read.
@@ -100,12 +101,8 @@ pub struct Parts {
     pub config: SnapshotConfig,
     /// Which tables' changes are taken at all.
     pub filter: TableFilter,
-    /// What they are read for.
-    pub how: How,
     /// Where rows go.
     pub entrance: Arc<RowEntrance>,
-    /// Where it can be seen how far the reading is.
-    pub watch: Watch,
     /// Where it is told.
     pub log: Logger,
 }
@@ -156,7 +153,7 @@ pub async fn plan(
         return Err(SnapshotError::Obstacles(obstacles.collect()));
     }
     for relation in &chosen.left_out {
-        warn!(log, "not read: it has no rows of its own"; "relation" => %relation, "kind" => %relation.kind);
+        info!(log, "not read: it has no rows of its own"; "relation" => %relation, "kind" => %relation.kind);
     }
     let rows = state::plan(store, slot, &chosen.tables, &relations, repeat).await?;
     let row_of = |table: &Relation| rows.iter().find(|row| row.oid == table.oid).cloned();
@@ -176,10 +173,11 @@ fn source(parts: &Parts) -> Source {
         catalog: parts.source.clone(),
         schema_log: parts.schema_log.clone(),
         entrance: Arc::clone(entrance),
+        tables_at_once: config.workers,
         readers: config.table_workers,
         range_bytes: config.batch_bytes,
         connections: Arc::new(Semaphore::new(config.max_connections)),
-        watch: parts.watch.clone(),
+        watch: Watch::default(),
         log: parts.log.clone(),
     }
 }
@@ -188,6 +186,6 @@ fn task(table: Relation, row: &TableRow) -> Task {
     Task {
         table,
         run: row.run,
-        fresh: row.fresh && row.state != SnapshotState::Reading,
+        fresh: row.fresh,
     }
 }

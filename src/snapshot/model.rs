@@ -69,6 +69,25 @@ impl fmt::Display for RelationKind {
     }
 }
 
+#[cfg(test)]
+impl Relation {
+    /// A table without anything, for tests.
+    pub(crate) fn sample(schema: &str, name: &str) -> Self {
+        Self {
+            oid: 1,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            root: None,
+            kind: RelationKind::Table,
+            is_readable: true,
+            hides_rows: false,
+            pages: 0,
+            bytes: 0,
+            rows: 0,
+        }
+    }
+}
+
 impl fmt::Display for Relation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}.{}", self.schema, self.name)

@@ -1,34 +1,59 @@
-//! How far the reading is, for whoever watches.
+//! How far the reading is, and telling of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use slog::{info, warn};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::model::Relation;
-use crate::store::snapshot::Progress;
+use super::table::Source;
+use crate::store::snapshot::{self as state, Progress};
 
-/// The tables that are being read. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Watch {
-    tables: Arc<Mutex<Vec<Arc<Reading>>>>,
+/// How often it is told.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Tells now and then how far the reading is, in the log and in the store, for as long as it is polled.
+pub(super) async fn tell(source: Arc<Source>) {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let tables = source.watch.tables();
+        let read: Vec<_> = tables.iter().map(|reading| reading.read()).collect();
+        for (reading, read) in tables.iter().zip(&read) {
+            info!(source.log, "reading"; "table" => %reading.table, "rows" => read.rows, "bytes" => read.bytes,
+                "ranges" => format!("{} of {}", reading.ranges.load(Ordering::Relaxed), reading.all_ranges));
+        }
+        if let Err(error) = state::progress(&source.store, &source.slot, &read).await {
+            warn!(source.log, "cannot write down how far the reading is"; "error" => #&error);
+        }
+    }
+}
+
+/// The tables that are being read: those that somebody still holds.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    tables: Mutex<Vec<Weak<Reading>>>,
 }
 
 /// A table that is being read.
 #[derive(Debug)]
-pub struct Reading {
-    /// The table.
-    pub table: Relation,
+pub(super) struct Reading {
+    table: Relation,
     rows: AtomicU64,
     bytes: AtomicU64,
     ranges: AtomicU64,
-    /// How many ranges there are.
-    pub all_ranges: u64,
+    all_ranges: usize,
 }
 
 impl Watch {
-    /// The tables that are being read now.
-    #[must_use]
-    pub fn tables(&self) -> Vec<Arc<Reading>> {
-        self.lock().clone()
+    fn tables(&self) -> Vec<Arc<Reading>> {
+        let mut tables = self.lock();
+        tables.retain(|reading| reading.strong_count() > 0);
+        tables.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// A table is read from its start.
@@ -38,37 +63,25 @@ impl Watch {
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             ranges: AtomicU64::new(0),
-            all_ranges: ranges as u64,
+            all_ranges: ranges,
         });
-        self.lock().push(Arc::clone(&reading));
+        self.lock().push(Arc::downgrade(&reading));
         reading
     }
 
-    /// It is not read any more.
-    pub(super) fn end(&self, reading: &Arc<Reading>) {
-        self.lock().retain(|other| !Arc::ptr_eq(other, reading));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Reading>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Reading>>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reading {
     /// Rows and bytes read so far.
-    #[must_use]
-    pub fn read(&self) -> Progress {
+    pub(super) fn read(&self) -> Progress {
         Progress {
             oid: self.table.oid,
             rows: self.rows.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
         }
-    }
-
-    /// Ranges read to their ends.
-    #[must_use]
-    pub fn ranges(&self) -> u64 {
-        self.ranges.load(Ordering::Relaxed)
     }
 
     pub(super) fn add(&self, rows: u64, bytes: u64) {

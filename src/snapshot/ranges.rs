@@ -26,20 +26,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::snapshot::model::RelationKind;
 
     fn table(pages: u64, bytes: u64) -> Relation {
         Relation {
-            oid: 1,
-            schema: "s".to_owned(),
-            name: "t".to_owned(),
-            root: None,
-            kind: RelationKind::Table,
-            is_readable: true,
-            hides_rows: false,
             pages,
             bytes,
-            rows: 0,
+            ..Relation::sample("s", "t")
         }
     }
 

@@ -114,21 +114,10 @@ fn number(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::model::{Column, RelationKind};
+    use crate::snapshot::model::Column;
 
     fn reader(kinds: &[ValueKind]) -> RowReader {
-        let table = Relation {
-            oid: 1,
-            schema: "s".to_owned(),
-            name: "t".to_owned(),
-            root: None,
-            kind: RelationKind::Table,
-            is_readable: true,
-            hides_rows: false,
-            pages: 0,
-            bytes: 0,
-            rows: 0,
-        };
+        let table = Relation::sample("s", "t");
         let columns = kinds.iter().enumerate().map(|(number, kind)| Column {
             name: format!("c{number}"),
             type_name: "x".to_owned(),

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::SnapshotError;
 use super::model::{Exported, PageRange, Relation, Shape};
-use super::progress::{self, Watch};
+use super::progress::{self, Watch, tell};
 use super::ranges::ranges;
 use super::row::{RowReader, version};
 use crate::config::PgUrl;
@@ -20,7 +20,7 @@ use crate::pipeline::{RowEntrance, RowIntake, RowTable};
 use crate::progress::Group;
 use crate::schema_log;
 use crate::store::snapshot::{self as state, Progress};
-use crate::store::{PgPool, catalog};
+use crate::store::{PgPool, StoreError, catalog};
 use crate::subscription::matcher::SubscriptionSet;
 
 /// The pause between two looks whether transactions can be seen.
@@ -39,6 +39,7 @@ pub(super) struct Source {
     pub(super) catalog: PgPool,
     pub(super) schema_log: Option<PgPool>,
     pub(super) entrance: Arc<RowEntrance>,
+    pub(super) tables_at_once: usize,
     pub(super) readers: usize,
     pub(super) range_bytes: u64,
     pub(super) connections: Arc<Semaphore>,
@@ -70,17 +71,86 @@ pub(super) enum Ended {
 /// A table whose rows are all submitted, and not settled yet.
 pub(super) struct Submitted {
     source: Arc<Source>,
+    table: Relation,
     group: Group,
     read: Progress,
 }
 
 impl Submitted {
     /// Waits until all of them are settled; then the table is done.
-    pub(super) async fn settled(self) -> Result<Progress, SnapshotError> {
-        let Self { source, group, read } = self;
+    pub(super) async fn settled(self) -> Result<Progress, StoreError> {
+        let Self {
+            source,
+            table,
+            group,
+            read,
+        } = self;
         group.close().await;
-        state::done(&source.store, &source.slot, &read).await?;
+        let done = state::done(&source.store, &source.slot, &read).await;
+        done.inspect_err(|error| {
+            warn!(source.log, "cannot write down that a table is done, so it is read again after the next start";
+                "table" => %table, "error" => #error);
+        })?;
+        info!(source.log, "a table is done"; "table" => %table, "rows" => read.rows, "bytes" => read.bytes);
         Ok(read)
+    }
+}
+
+/// The reading of several tables, so many at one time.
+pub(super) struct Readings {
+    source: Arc<Source>,
+    set: Arc<SubscriptionSet>,
+    recent: Arc<[u32]>,
+    waiting: std::vec::IntoIter<Task>,
+    /// Dropped, they end where they are.
+    under_way: JoinSet<(Relation, Result<Ended, SnapshotError>)>,
+    /// Tells how far they are, for as long.
+    _telling: JoinSet<()>,
+}
+
+impl Readings {
+    /// Reads these tables, in this order. The transactions of these numbers are committed: what they did has to be seen.
+    pub(super) fn new(
+        source: &Arc<Source>,
+        set: &Arc<SubscriptionSet>,
+        tasks: Vec<Task>,
+        recent: Vec<u32>,
+    ) -> Self {
+        let mut telling = JoinSet::new();
+        telling.spawn(tell(Arc::clone(source)));
+        Self {
+            source: Arc::clone(source),
+            set: Arc::clone(set),
+            recent: recent.into(),
+            waiting: tasks.into_iter(),
+            under_way: JoinSet::new(),
+            _telling: telling,
+        }
+    }
+
+    /// The next table whose reading has ended. None if there is none left.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Interrupted`], where it is not known which one that was.
+    pub(super) async fn next(
+        &mut self,
+    ) -> Result<Option<(Relation, Result<Ended, SnapshotError>)>, SnapshotError> {
+        while self.under_way.len() < self.source.tables_at_once
+            && let Some(task) = self.waiting.next()
+        {
+            let (source, set, recent) = (
+                Arc::clone(&self.source),
+                Arc::clone(&self.set),
+                Arc::clone(&self.recent),
+            );
+            self.under_way.spawn(async move {
+                let table = task.table.clone();
+                (table, read(source, task, set, &recent).await)
+            });
+        }
+        let ended = self.under_way.join_next().await;
+        // A panic, which was printed when it happened.
+        ended.transpose().map_err(|_| SnapshotError::Interrupted)
     }
 }
 
@@ -98,8 +168,8 @@ struct Job {
     reading: Arc<progress::Reading>,
 }
 
-/// Reads a table from its start. The transactions of these numbers are committed: what they did has to be seen.
-pub(super) async fn read(
+/// Reads a table from its start.
+async fn read(
     source: Arc<Source>,
     task: Task,
     set: Arc<SubscriptionSet>,
@@ -160,14 +230,17 @@ pub(super) async fn read(
         group: Group::new(),
         reading,
     });
-    let ended = read_all(&job, leader, permit).await;
-    source.watch.end(&job.reading);
-    ended?;
+    read_all(&job, leader, permit).await?;
     let read = job.reading.read();
-    let Ok(Job { group, .. }) = Arc::try_unwrap(job).map_err(drop) else {
+    let Ok(Job { group, table, .. }) = Arc::try_unwrap(job).map_err(drop) else {
         return Err(SnapshotError::Interrupted);
     };
-    Ok(Ended::Read(Submitted { source, group, read }))
+    Ok(Ended::Read(Submitted {
+        source,
+        table,
+        group,
+        read,
+    }))
 }
 
 /// A session that has the table locked.
@@ -221,22 +294,23 @@ async fn read_all(
         });
     }
     let mut ended = read_ranges(job, &mut leader).await;
-    if ended.is_err() {
-        others.abort_all();
-    }
     while let Some(other) = others.join_next().await {
-        let other = other.unwrap_or(Err(SnapshotError::Interrupted));
-        if other.is_err() {
-            others.abort_all();
-        }
-        ended = ended.and(other);
+        ended = ended.and(other.unwrap_or(Err(SnapshotError::Interrupted)));
     }
     drop((leader, permit));
     ended
 }
 
-/// Reads range after range until there is none left.
+/// Reads range after range until there is none left. Where that fails, the others need read no further either.
 async fn read_ranges(job: &Arc<Job>, session: &mut state::Reading) -> Result<(), SnapshotError> {
+    let read = try_read_ranges(job, session).await;
+    if read.is_err() {
+        job.next.store(job.ranges.len(), Ordering::Relaxed);
+    }
+    read
+}
+
+async fn try_read_ranges(job: &Arc<Job>, session: &mut state::Reading) -> Result<(), SnapshotError> {
     let Job { table, shape, .. } = &**job;
     let mut reader = RowReader::new(table, shape, &job.exported.taken_at)
         .map_err(|_| SnapshotError::TooManyColumns(table.to_string()))?;

@@ -5,4 +5,5 @@ pub(crate) mod database;
 pub(crate) mod engine;
 pub(crate) mod program;
 pub(crate) mod receiver;
+pub(crate) mod sessions;
 pub(crate) mod world;

@@ -104,6 +104,7 @@ impl Intake for StreamIntake {
             && self.recovering.is_none()
             && self.starting_injector.is_none()
             && (self.open.is_some()
+                || self.hand_over.is_over()
                 || self
                     .hand_over
                     .is_settled_for(self.subscriptions.current().generation()))

@@ -124,34 +124,28 @@ pub(super) async fn sends_rows(
     Ok(())
 }
 
-/// What is left out of the stream of a slot from `start` on. What ends before is forgotten.
+/// What is left out of the stream of a slot from `start` on: because of tables that are done, since of others rows may be
+/// missing. What ends before, and what is known of tables that are gone, is forgotten.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn left_out(pool: &PgPool, slot: &str, start: Lsn) -> Result<Vec<LeftOut>, StoreError> {
     sqlx::query(
         "DELETE FROM pgstream.snapshot_endpoints AS e
-          USING pgstream.snapshot_tables AS t
-          WHERE e.slot = $1 AND t.slot = e.slot AND t.oid = e.oid AND t.state = 'done'
-            AND (e.until_lsn < $2::pg_lsn) IS NOT FALSE",
+          WHERE e.slot = $1
+            AND NOT EXISTS (SELECT FROM pgstream.snapshot_tables AS t
+                             WHERE t.slot = e.slot AND t.oid = e.oid
+                               AND (t.state <> 'done' OR e.until_lsn >= $2::pg_lsn))",
     )
     .bind(slot)
     .bind(start.to_string())
     .execute(pool)
     .await
     .map_err(failed("delete from"))?;
-    sqlx::query(
-        "DELETE FROM pgstream.snapshot_endpoints AS e
-          WHERE e.slot = $1 AND NOT EXISTS (SELECT FROM pgstream.snapshot_tables AS t WHERE t.slot = e.slot AND t.oid = e.oid)",
-    )
-    .bind(slot)
-    .execute(pool)
-    .await
-    .map_err(failed("delete from"))?;
     of(pool, slot, None).await
 }
 
-/// What is left out of the stream because of the rows of one table.
+/// What is left out of the stream because of the rows of one table, which have all been submitted.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -164,7 +158,7 @@ async fn of(pool: &PgPool, slot: &str, oid: Option<u32>) -> Result<Vec<LeftOut>,
         "SELECT t.schema_name, t.table_name, e.endpoint, e.snapshot, e.until_lsn::text AS until_lsn
            FROM pgstream.snapshot_endpoints AS e
            JOIN pgstream.snapshot_tables AS t ON t.slot = e.slot AND t.oid = e.oid
-          WHERE e.slot = $1 AND e.snapshot IS NOT NULL AND ($2::bigint IS NULL OR e.oid = $2)",
+          WHERE e.slot = $1 AND e.snapshot IS NOT NULL AND CASE WHEN $2::bigint IS NULL THEN t.state = 'done' ELSE e.oid = $2 END",
     )
     .bind(slot)
     .bind(oid.map(i64::from))

@@ -226,22 +226,10 @@ fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::model::RelationKind;
 
     #[test]
     fn a_range_is_read_of_the_table_alone() {
-        let table = Relation {
-            oid: 1,
-            schema: "s".to_owned(),
-            name: "a \"b\"".to_owned(),
-            root: None,
-            kind: RelationKind::Table,
-            is_readable: true,
-            hides_rows: false,
-            pages: 0,
-            bytes: 0,
-            rows: 0,
-        };
+        let table = Relation::sample("s", "a \"b\"");
         let shape = Shape {
             columns: vec![Column {
                 name: "x".to_owned(),

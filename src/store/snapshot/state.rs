@@ -1,10 +1,10 @@
 //! The table `pgstream.snapshot_tables`: which tables are to be read, and how far that has come.
 
-use std::fmt;
 use std::time::SystemTime;
 
-use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgPool, Postgres, Row};
 
 use super::endpoints::sends_rows;
 use crate::snapshot::model::{Exported, Relation};
@@ -36,12 +36,6 @@ impl SnapshotState {
             Self::Reading => "reading",
             Self::Done => "done",
         }
-    }
-}
-
-impl fmt::Display for SnapshotState {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
     }
 }
 
@@ -211,14 +205,12 @@ pub async fn begin(
     sends_rows(&mut transaction, slot, table, snapshot, without_history).await?;
     sqlx::query(
         "UPDATE pgstream.snapshot_tables
-            SET state = 'reading', fresh = false, snapshot = $3, lsn = $4::pg_lsn, total_bytes = $5, read_rows = 0, read_bytes = 0,
-                started_at = now(), finished_at = NULL
+            SET state = 'reading', fresh = false, total_bytes = $3, read_rows = 0, read_bytes = 0, started_at = now(),
+                finished_at = NULL
           WHERE slot = $1 AND oid = $2",
     )
     .bind(slot)
     .bind(i64::from(table.oid))
-    .bind(&snapshot.sees)
-    .bind(&snapshot.lsn)
     .bind(number(table.bytes))
     .execute(&mut *transaction)
     .await
@@ -231,24 +223,18 @@ pub async fn begin(
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn progress(pool: &PgPool, slot: &str, tables: &[Progress]) -> Result<(), StoreError> {
-    sqlx::query(
+    let update = sqlx::query(
         "UPDATE pgstream.snapshot_tables AS t SET read_rows = p.rows, read_bytes = p.bytes
            FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS p(oid, rows, bytes)
           WHERE t.slot = $1 AND t.oid = p.oid AND t.state = 'reading'",
-    )
-    .bind(slot)
-    .bind(
-        tables
-            .iter()
-            .map(|table| i64::from(table.oid))
-            .collect::<Vec<_>>(),
-    )
-    .bind(tables.iter().map(|table| number(table.rows)).collect::<Vec<_>>())
-    .bind(tables.iter().map(|table| number(table.bytes)).collect::<Vec<_>>())
-    .execute(pool)
-    .await
-    .map_err(failed("write to"))?;
-    Ok(())
+    );
+    let each = |of: fn(&Progress) -> i64| tables.iter().map(of).collect::<Vec<i64>>();
+    let update = update
+        .bind(slot)
+        .bind(each(|table| i64::from(table.oid)))
+        .bind(each(|table| number(table.rows)))
+        .bind(each(|table| number(table.bytes)));
+    write(pool, update).await
 }
 
 /// All rows of a table are settled.
@@ -256,19 +242,13 @@ pub async fn progress(pool: &PgPool, slot: &str, tables: &[Progress]) -> Result<
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn done(pool: &PgPool, slot: &str, table: &Progress) -> Result<(), StoreError> {
-    sqlx::query(
+    let update = sqlx::query(
         "UPDATE pgstream.snapshot_tables
             SET state = 'done', read_rows = $3, read_bytes = $4, finished_at = now()
           WHERE slot = $1 AND oid = $2",
-    )
-    .bind(slot)
-    .bind(i64::from(table.oid))
-    .bind(number(table.rows))
-    .bind(number(table.bytes))
-    .execute(pool)
-    .await
-    .map_err(failed("write to"))?;
-    Ok(())
+    );
+    let update = update.bind(slot).bind(i64::from(table.oid));
+    write(pool, update.bind(number(table.rows)).bind(number(table.bytes))).await
 }
 
 /// A table cannot be read, and is set aside until the next start: its changes go on, and nothing is left out of them.
@@ -276,34 +256,31 @@ pub async fn done(pool: &PgPool, slot: &str, table: &Progress) -> Result<(), Sto
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn set_aside(pool: &PgPool, slot: &str, oid: u32) -> Result<(), StoreError> {
-    sqlx::query(
-        "WITH endpoints AS (
-             UPDATE pgstream.snapshot_endpoints SET snapshot = NULL, until_lsn = NULL WHERE slot = $1 AND oid = $2)
-         UPDATE pgstream.snapshot_tables SET state = 'pending', fresh = false WHERE slot = $1 AND oid = $2",
-    )
-    .bind(slot)
-    .bind(i64::from(oid))
-    .execute(pool)
-    .await
-    .map_err(failed("write to"))?;
-    Ok(())
+    put_off(pool, slot, oid, SnapshotState::Pending).await
 }
 
-/// Nobody asks for the rows of a table yet.
+/// Nobody asks for the rows of a table yet, or any more: nothing is left out of its changes.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn waiting(pool: &PgPool, slot: &str, oid: u32) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE pgstream.snapshot_tables SET state = 'waiting', snapshot = NULL, lsn = NULL, started_at = NULL
+    put_off(pool, slot, oid, SnapshotState::Waiting).await
+}
+
+/// A table is not read now. Of one that was begun, rows may be missing, so that whoever was sent some is sent all changes.
+async fn put_off(pool: &PgPool, slot: &str, oid: u32, state: SnapshotState) -> Result<(), StoreError> {
+    let update = sqlx::query(
+        "WITH endpoints AS (
+             UPDATE pgstream.snapshot_endpoints SET snapshot = NULL, until_lsn = NULL WHERE slot = $1 AND oid = $2)
+         UPDATE pgstream.snapshot_tables SET state = $3, started_at = NULL, fresh = fresh AND $3 = 'waiting'
           WHERE slot = $1 AND oid = $2",
-    )
-    .bind(slot)
-    .bind(i64::from(oid))
-    .execute(pool)
-    .await
-    .map_err(failed("write to"))?;
-    Ok(())
+    );
+    write(pool, update.bind(slot).bind(i64::from(oid)).bind(state.as_str())).await
+}
+
+async fn write(pool: &PgPool, statement: Query<'_, Postgres, PgArguments>) -> Result<(), StoreError> {
+    let done = statement.execute(pool).await;
+    done.map(drop).map_err(failed("write to"))
 }
 
 /// What is known of all tables, in the order of their names.

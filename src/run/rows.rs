@@ -1,0 +1,116 @@
+//! The reading of rows, before the stream and by itself.
+
+use std::sync::Arc;
+
+use slog::Logger;
+use tokio::sync::Notify;
+
+use super::RunError;
+use super::databases::Databases;
+use crate::config::Config;
+use crate::pipeline::{RowEntrance, Snapshots};
+use crate::snapshot::model::Relation;
+use crate::snapshot::{self, How, Parts, WaitingTables};
+use crate::store::snapshot::{TableRow, stream_starts};
+use crate::store::{self, PgPool, server, slots};
+use crate::subscription::cache::Subscriptions;
+
+/// The tables that are to be read before their changes.
+pub(super) struct Planned {
+    /// The database, as they are read.
+    readable: PgPool,
+    tables: Vec<(Relation, TableRow)>,
+}
+
+impl Planned {
+    /// Plans the reading of tables before the stream of a slot is started for the first time: only then it is known that
+    /// nobody was sent a change of them.
+    pub(super) async fn before_the_stream(
+        config: &Config,
+        databases: &Databases,
+        log: &Logger,
+    ) -> Result<Self, RunError> {
+        let Databases { store, catalog, .. } = databases;
+        let Config {
+            snapshot,
+            filter,
+            slot,
+            ..
+        } = config;
+        let (mut readable, mut tables) = (catalog.clone(), Vec::new());
+        if !snapshot.tables.is_empty() {
+            readable = self::readable(config, databases).await?;
+            let how = (filter, How::BeforeTheStream);
+            tables = snapshot::plan(&readable, store, slot, snapshot, how, log).await?;
+        }
+        let oids: Vec<u32> = tables.iter().map(|(table, _)| table.oid).collect();
+        // Where there is no slot, nothing is started.
+        if slots::find(catalog, slot).await?.is_some() {
+            stream_starts(store, slot, &oids).await?;
+        }
+        Ok(Self { readable, tables })
+    }
+
+    /// Those that wait for the stream to come to them.
+    pub(super) fn waiting(
+        self,
+        config: &Config,
+        databases: &Databases,
+        entrance: RowEntrance,
+        log: &Logger,
+    ) -> Option<Box<dyn Snapshots>> {
+        let parts = parts(config, databases, self.readable, entrance, log);
+        let waiting = WaitingTables::new(&parts, self.tables)?;
+        Some(Box::new(waiting))
+    }
+}
+
+/// Wakes the stream whenever the subscriptions have been read again: between two transactions, somebody may have begun to
+/// receive rows.
+pub(super) async fn wake(subscriptions: Subscriptions, stream: Arc<Notify>) {
+    let mut news = subscriptions.news();
+    while news.changed().await {
+        stream.notify_one();
+    }
+}
+
+/// What is needed to read tables.
+pub(super) fn parts(
+    config: &Config,
+    databases: &Databases,
+    readable: PgPool,
+    entrance: RowEntrance,
+    log: &Logger,
+) -> Parts {
+    let Config { snapshot, filter, .. } = config;
+    Parts {
+        url: snapshot.url.clone().unwrap_or_else(|| config.source.clone()),
+        source: readable,
+        store: databases.store.clone(),
+        schema_log: databases.schema_log.clone(),
+        slot: config.slot.clone(),
+        config: snapshot.clone(),
+        filter: filter.clone(),
+        entrance: Arc::new(entrance),
+        log: log.clone(),
+    }
+}
+
+/// The database as it is read, which has to be the one that is streamed.
+pub(super) async fn readable(config: &Config, databases: &Databases) -> Result<PgPool, RunError> {
+    let source = &databases.catalog;
+    let Some(url) = config.snapshot.url.as_ref().filter(|url| **url != config.source) else {
+        return Ok(source.clone());
+    };
+    let pool = store::connect(url).await?;
+    if server::is_standby(&pool).await? {
+        return Err(RunError::Standby);
+    }
+    let found = store::schema_log::identify(&pool).await?;
+    let expected = store::schema_log::identify(source).await?;
+    if found == expected {
+        Ok(pool)
+    } else {
+        Err(RunError::OtherDatabase { found, expected })
+    }
+}
