@@ -87,14 +87,43 @@ fn timeless(request: &Request) -> String {
         .replacen(&format!("\"timestamp\":\"{timestamp}\""), "\"timestamp\":\"\"", 1)
 }
 
-/// Waits until the process is at its end.
-fn end_of(mut child: Child) -> Output {
-    let deadline = Instant::now() + DEADLINE;
-    while child.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "it does not end");
-        thread::sleep(POLL);
+/// A snapshot that is being taken. Dropping it kills it: a test that fails must not leave it behind.
+struct Taking(Option<Child>);
+
+impl Taking {
+    fn start(mut command: std::process::Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(Some(command.spawn().unwrap()))
     }
-    child.wait_with_output().unwrap()
+
+    fn signal(&self, signal: Signal) {
+        let id = self.0.as_ref().unwrap().id();
+        kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
+    }
+
+    /// Waits until it is at its end.
+    fn end(mut self) -> Output {
+        let mut child = self.0.take().unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() >= deadline {
+                self.0 = Some(child);
+                panic!("it does not end");
+            }
+            thread::sleep(POLL);
+        }
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended meanwhile.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 #[test]
@@ -261,18 +290,14 @@ fn what_was_interrupted_is_read_again_with_the_ids_it_had_and_what_is_done_is_no
     };
     // Killed, and then ended in order: neither loses its place.
     for (part, signal) in [(1, Signal::SIGKILL), (2, Signal::SIGTERM)] {
-        let child = command(&world, "small large", &[], &settings)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let taking = Taking::start(command(&world, "small large", &[], &settings));
         let (before, deadline) = (large(&receiver), Instant::now() + DEADLINE);
         while large(&receiver) < before + ROWS / 4 || shown(&world)["small"]["state"] != "done" {
             assert!(Instant::now() < deadline);
             thread::sleep(POLL);
         }
-        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-        let output = end_of(child);
+        taking.signal(signal);
+        let output = taking.end();
         assert!(!output.status.success());
         if signal == Signal::SIGTERM {
             let told = String::from_utf8_lossy(&output.stderr);
@@ -455,10 +480,7 @@ fn one_program_at_a_time_makes_deliveries() {
     let streamed = receiver.requests().len();
 
     waiting.store(true, Ordering::SeqCst);
-    let child = command(&world, "t", &[], &[])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let taking = Taking::start(command(&world, "t", &[], &[]));
     receiver.wait_for(|requests| requests.len() > streamed, DEADLINE);
     let mut program = Program::spawn(&world.url(), SLOT, &[]);
     program.wait_for_log("that it waits", |line| {
@@ -467,7 +489,7 @@ fn one_program_at_a_time_makes_deliveries() {
             .is_some_and(|msg| msg.contains("another pgstream makes the deliveries"))
     });
     waiting.store(false, Ordering::SeqCst);
-    assert!(end_of(child).status.success());
+    assert!(taking.end().status.success());
     program.wait_for_log("streaming", |line| line["msg"] == "streaming");
 }
 
@@ -608,14 +630,10 @@ fn several_tables_are_read_at_one_time() {
         (keys::MAX_QUEUE_BYTES.name, "64KiB"),
         (keys::SNAPSHOT_WORKERS.name, "2"),
     ];
-    let child = command(&world, "*", &[], &settings)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let taking = Taking::start(command(&world, "*", &[], &settings));
     let reading = "FROM pgstream.snapshot_tables WHERE state = 'reading'";
     world.sql.wait_for(&format!("SELECT count(*) = 2 {reading}"));
     waiting.store(false, Ordering::SeqCst);
-    assert!(end_of(child).status.success());
+    assert!(taking.end().status.success());
     assert_eq!(receiver.requests().len(), 600);
 }
