@@ -22,7 +22,7 @@ use crate::support::database::{self, SLOT, initialised};
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
 use crate::support::sessions::{self, POLL};
-use crate::support::world::{DEADLINE, Sql, World, receiver, webhook_id};
+use crate::support::world::{DEADLINE, Gate, Sql, World, receiver, webhook_id};
 
 const SESSIONS: usize = 3;
 /// A table with rows, and what the sessions do to it.
@@ -394,14 +394,7 @@ fn changes_that_came_while_nobody_counted_are_counted_with() {
 #[test]
 fn who_subscribes_while_rows_are_on_their_way_misses_nothing_after_a_crash() {
     let mut world = world();
-    let waits = Arc::new(AtomicBool::new(true));
-    let still = Arc::clone(&waits);
-    let first = Receiver::start(move |_| {
-        while still.load(Ordering::SeqCst) {
-            thread::sleep(POLL);
-        }
-        Action::status(200)
-    });
+    let (first, gate) = Gate::with_receiver();
     let second = receiver();
     subscribe(&mut world.sql, &first.url("/"), "");
     let mut running = None;
@@ -413,7 +406,7 @@ fn who_subscribes_while_rows_are_on_their_way_misses_nothing_after_a_crash() {
         program.signal(Signal::SIGKILL);
         program.wait();
         wait_for_more(done, 200);
-        waits.store(false, Ordering::SeqCst);
+        gate.open();
         running = Some(start(world));
         wait_for_more(done, 100);
     });

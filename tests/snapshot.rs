@@ -17,7 +17,7 @@ use crate::payloads::{HOSTILE, OWN_TYPES, every_type};
 use crate::support::database::SLOT;
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::world::{Change, DEADLINE, FAST_RETRIES, Sql, World, member, receiver, webhook_id};
+use crate::support::world::{Change, DEADLINE, FAST_RETRIES, Gate, Sql, World, member, receiver, webhook_id};
 
 /// How often it is looked whether something is so.
 const POLL: Duration = Duration::from_millis(5);
@@ -459,14 +459,7 @@ fn what_cannot_be_read_is_told_before_anything_is() {
 #[test]
 fn one_program_at_a_time_makes_deliveries() {
     let mut world = World::new(&[]);
-    let waiting = Arc::new(AtomicBool::new(true));
-    let waits = Arc::clone(&waiting);
-    let receiver = Receiver::start(move |_| {
-        while waits.load(Ordering::SeqCst) {
-            thread::sleep(POLL);
-        }
-        Action::status(200)
-    });
+    let (receiver, gate) = Gate::with_receiver();
     subscribe(&mut world.sql, &receiver.url("/"), "");
     world
         .sql
@@ -474,12 +467,12 @@ fn one_program_at_a_time_makes_deliveries() {
     let program = world.start(&[]);
     let told = refused(&world, "t", &[], &[]);
     assert!(told.contains("another pgstream uses this store"), "{told}");
-    waiting.store(false, Ordering::SeqCst);
+    gate.open();
     world.sql.wait_until_delivered();
     assert!(program.terminate().0.success());
     let streamed = receiver.requests().len();
 
-    waiting.store(true, Ordering::SeqCst);
+    gate.close();
     let taking = Taking::start(command(&world, "t", &[], &[]));
     receiver.wait_for(|requests| requests.len() > streamed, DEADLINE);
     let mut program = Program::spawn(&world.url(), SLOT, &[]);
@@ -488,7 +481,7 @@ fn one_program_at_a_time_makes_deliveries() {
             .as_str()
             .is_some_and(|msg| msg.contains("another pgstream makes the deliveries"))
     });
-    waiting.store(false, Ordering::SeqCst);
+    gate.open();
     assert!(taking.end().status.success());
     program.wait_for_log("streaming", |line| line["msg"] == "streaming");
 }
@@ -610,14 +603,7 @@ fn rows_that_nobody_is_subscribed_to_any_more_are_discarded() {
 #[test]
 fn several_tables_are_read_at_one_time() {
     let mut world = World::new(&[]);
-    let waiting = Arc::new(AtomicBool::new(true));
-    let waits = Arc::clone(&waiting);
-    let receiver = Receiver::start(move |_| {
-        while waits.load(Ordering::SeqCst) {
-            thread::sleep(POLL);
-        }
-        Action::status(200)
-    });
+    let (receiver, gate) = Gate::with_receiver();
     subscribe(&mut world.sql, &receiver.url("/"), "");
     for table in ["a", "b", "c"] {
         world.sql.run(&format!(
@@ -633,7 +619,7 @@ fn several_tables_are_read_at_one_time() {
     let taking = Taking::start(command(&world, "*", &[], &settings));
     let reading = "FROM pgstream.snapshot_tables WHERE state = 'reading'";
     world.sql.wait_for(&format!("SELECT count(*) = 2 {reading}"));
-    waiting.store(false, Ordering::SeqCst);
+    gate.open();
     assert!(taking.end().status.success());
     assert_eq!(receiver.requests().len(), 600);
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,39 @@ impl World {
 /// A receiver that answers 200 to everything.
 pub(crate) fn receiver() -> Receiver {
     Receiver::start(|_| Action::status(200))
+}
+
+/// Keeps a receiver from answering while it is closed. Opens when it is dropped: a test that fails must not wait for answers
+/// that never come.
+pub(crate) struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// A closed one, and the receiver behind it, which answers 200 once it is open.
+    pub(crate) fn with_receiver() -> (Receiver, Self) {
+        let is_closed = Arc::new(AtomicBool::new(true));
+        let gate = Self(Arc::clone(&is_closed));
+        let receiver = Receiver::start(move |_| {
+            while is_closed.load(Ordering::SeqCst) {
+                thread::sleep(POLL);
+            }
+            Action::status(200)
+        });
+        (receiver, gate)
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn close(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.open();
+    }
 }
 
 /// A column of a payload: its name, its type, and its value as raw JSON.
