@@ -617,8 +617,10 @@ fn several_tables_are_read_at_one_time() {
         (keys::SNAPSHOT_WORKERS.name, "2"),
     ];
     let taking = Taking::start(command(&world, "*", &[], &settings));
-    let reading = "FROM pgstream.snapshot_tables WHERE state = 'reading'";
-    world.sql.wait_for(&format!("SELECT count(*) = 2 {reading}"));
+    let tables = r#"count(DISTINCT substring(query FROM 'ONLY "public"."(.)"'))"#;
+    world.sql.wait_for(&format!(
+        "SELECT {tables} = 2 FROM pg_stat_activity WHERE query LIKE 'COPY%'"
+    ));
     gate.open();
     assert!(taking.end().status.success());
     assert_eq!(receiver.requests().len(), 600);
