@@ -47,8 +47,8 @@
 //! 3. Only `store` knows sqlx. It imports nothing but leaf models, what an event is, and the parsed URL.
 //! 4. Only `api` and `receiver` know warp; only they and `http_server` know hyper.
 //! 5. `replication` and `delivery` never import each other: `pipeline` and `progress` are between them.
-//! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback`, `progress`, `filter`, `patterns`, and of `snapshot` the choice of tables,
-//!    their ranges and rows, are pure: no clock, no I/O; time is an argument.
+//! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback`, `progress`, `filter`, `patterns`, and of
+//!    `snapshot` the choice of tables, their ranges and rows, are pure: no clock, no I/O; time is an argument.
 //! 7. `pgstream_proto` imports nothing of this package.
 //! 8. There are no circles between rooms.
 
