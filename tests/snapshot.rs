@@ -101,6 +101,10 @@ impl Taking {
         kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
     }
 
+    fn has_ended(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
     /// Waits until it is at its end.
     fn end(mut self) -> Output {
         let mut child = self.0.take().unwrap();
@@ -260,16 +264,7 @@ fn rows_come_once_by_many_readers_and_as_one_moment_shows_them() {
 fn what_was_interrupted_is_read_again_with_the_ids_it_had_and_what_is_done_is_not() {
     const ROWS: usize = 3000;
     let mut world = World::new(&[]);
-    let slow = Arc::new(AtomicBool::new(false));
-    let is_slow = Arc::clone(&slow);
-    let receiver = Receiver::start(move |request: &Request| {
-        let is_large = request.json()["Data"]["table"] == "large";
-        if is_large && is_slow.load(Ordering::SeqCst) {
-            Action::delayed(200, Duration::from_millis(2))
-        } else {
-            Action::status(200)
-        }
-    });
+    let (receiver, gate) = Gate::for_requests(|request| request.json()["Data"]["table"] == "large");
     subscribe(&mut world.sql, &receiver.url("/"), "");
     world.sql.run(&format!(
         "CREATE TABLE small (id int PRIMARY KEY); INSERT INTO small VALUES (1), (2);
@@ -280,23 +275,22 @@ fn what_was_interrupted_is_read_again_with_the_ids_it_had_and_what_is_done_is_no
         (keys::SNAPSHOT_BATCH_BYTES.name, "64KiB"),
         (keys::MAX_QUEUE_BYTES.name, "64KiB"),
     ];
-    slow.store(true, Ordering::SeqCst);
-    let large = |receiver: &Receiver| {
-        let requests = receiver.requests();
-        requests
-            .iter()
-            .filter(|request| request.json()["Data"]["table"] == "large")
-            .count()
-    };
     // Killed, and then ended in order: neither loses its place.
     for (part, signal) in [(1, Signal::SIGKILL), (2, Signal::SIGTERM)] {
-        let taking = Taking::start(command(&world, "small large", &[], &settings));
-        let (before, deadline) = (large(&receiver), Instant::now() + DEADLINE);
-        while large(&receiver) < before + ROWS / 4 || shown(&world)["small"]["state"] != "done" {
+        let enough = gate.arrived() + ROWS / 4;
+        gate.let_through(enough);
+        let mut taking = Taking::start(command(&world, "small large", &[], &settings));
+        let deadline = Instant::now() + DEADLINE;
+        while gate.arrived() <= enough || shown(&world)["small"]["state"] != "done" {
             assert!(Instant::now() < deadline);
             thread::sleep(POLL);
         }
         taking.signal(signal);
+        // What is in flight is waited for; all of the table is never let through.
+        while !taking.has_ended() {
+            gate.let_through(gate.arrived().min(enough + ROWS / 4));
+            thread::sleep(POLL);
+        }
         let output = taking.end();
         assert!(!output.status.success());
         if signal == Signal::SIGTERM {
@@ -306,7 +300,7 @@ fn what_was_interrupted_is_read_again_with_the_ids_it_had_and_what_is_done_is_no
         assert_eq!(shown(&world)["large"]["state"], "reading", "part {part}");
         assert_eq!(shown(&world)["small"]["state"], "done");
     }
-    slow.store(false, Ordering::SeqCst);
+    gate.open();
     let told = taken(&world, "small large", &[], &settings);
     assert!(told.contains(&format!("{ROWS} rows of 1 tables")), "{told}");
     assert!(told.contains("1 tables were done before"), "{told}");

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -138,30 +138,55 @@ pub(crate) fn receiver() -> Receiver {
     Receiver::start(|_| Action::status(200))
 }
 
-/// Keeps a receiver from answering while it is closed. Opens when it is dropped: a test that fails must not wait for answers
-/// that never come.
-pub(crate) struct Gate(Arc<AtomicBool>);
+/// Keeps a receiver from answering but as many requests as are let through. Opens when it is dropped: a test that fails must
+/// not wait for answers that never come.
+pub(crate) struct Gate(Arc<Turnstile>);
+
+#[derive(Default)]
+struct Turnstile {
+    arrived: AtomicUsize,
+    let_through: AtomicUsize,
+}
 
 impl Gate {
     /// A closed one, and the receiver behind it, which answers 200 once it is open.
     pub(crate) fn with_receiver() -> (Receiver, Self) {
-        let is_closed = Arc::new(AtomicBool::new(true));
-        let gate = Self(Arc::clone(&is_closed));
-        let receiver = Receiver::start(move |_| {
-            while is_closed.load(Ordering::SeqCst) {
-                thread::sleep(POLL);
+        Self::for_requests(|_| true)
+    }
+
+    /// A closed one for these requests, and the receiver behind it. The others are answered at once.
+    pub(crate) fn for_requests(held: impl Fn(&Request) -> bool + Send + Sync + 'static) -> (Receiver, Self) {
+        let gate = Arc::new(Turnstile::default());
+        let turnstile = Arc::clone(&gate);
+        let receiver = Receiver::start(move |request| {
+            if held(request) {
+                let ticket = turnstile.arrived.fetch_add(1, Ordering::SeqCst);
+                while ticket >= turnstile.let_through.load(Ordering::SeqCst) {
+                    thread::sleep(POLL);
+                }
             }
             Action::status(200)
         });
-        (receiver, gate)
+        (receiver, Self(gate))
     }
 
     pub(crate) fn open(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.let_through(usize::MAX);
     }
 
+    /// Holds whatever arrives from now on.
     pub(crate) fn close(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.let_through(self.arrived());
+    }
+
+    /// Holds what arrives behind the first `requests` of all that it was ever asked about.
+    pub(crate) fn let_through(&self, requests: usize) {
+        self.0.let_through.store(requests, Ordering::SeqCst);
+    }
+
+    /// How many have come to it, held ones included.
+    pub(crate) fn arrived(&self) -> usize {
+        self.0.arrived.load(Ordering::SeqCst)
     }
 }
 
