@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pgstream::config::keys;
+use pgstream::event::TableKey;
 use pgstream::snapshot::model::Exported;
 use pgstream::store;
 use pgstream::store::snapshot::{self, Progress, SnapshotState};
@@ -585,24 +586,35 @@ async fn what_is_left_out_holds_only_while_the_rows_have_come() {
     let table = &relations[0];
     let progress = Progress {
         oid: table.oid,
+        backfill: 0,
         rows: 0,
         bytes: 0,
     };
     assert_eq!(plan(false).await, (SnapshotState::Pending, true));
     snapshot::stream_starts(&pool, SLOT, &[table.oid]).await.unwrap();
-    snapshot::begin(&pool, SLOT, table, &taken("5:5:"), &ENDPOINTS)
+    let fresh = ENDPOINTS.map(|url| (table.oid, Arc::from(url)));
+    let begin = async |sees: &str| {
+        snapshot::begin(&pool, SLOT, (table, 0), &taken(sees), true)
+            .await
+            .unwrap();
+    };
+    let key = [(Arc::from(ENDPOINTS[0]), TableKey(7))];
+    let holds = snapshot::hold(&pool, SLOT, &key, &fresh, Lsn::new(5))
         .await
         .unwrap();
+    let again = snapshot::hold(&pool, SLOT, &key, &[], Lsn::new(9)).await.unwrap();
+    assert_eq!(again, holds, "what is held already stays");
+    assert_eq!(snapshot::holds(&pool, SLOT).await.unwrap(), holds);
     assert_eq!(
         plan(false).await,
-        (SnapshotState::Reading, false),
+        (SnapshotState::Pending, false),
         "others may subscribe meanwhile"
     );
+    begin("5:5:").await;
+    assert_eq!(plan(false).await, (SnapshotState::Reading, false));
     assert_eq!(left_out(1).await, BTreeSet::new(), "rows may be missing");
     // Read again under another snapshot, the first one counts.
-    snapshot::begin(&pool, SLOT, table, &taken("9:9:"), &ENDPOINTS)
-        .await
-        .unwrap();
+    begin("9:9:").await;
     snapshot::done(&pool, SLOT, &progress).await.unwrap();
     assert_eq!(left_out(0x500).await, both("5:5:"));
     assert_eq!(left_out(0x501).await, BTreeSet::new(), "all of it has gone by");
@@ -619,9 +631,8 @@ async fn what_is_left_out_holds_only_while_the_rows_have_come() {
             "UPDATE pgstream.snapshot_tables SET state = 'pending'",
         )
         .await;
-        snapshot::begin(&pool, SLOT, table, &taken("5:5:"), &ENDPOINTS)
-            .await
-            .unwrap();
+        snapshot::hold(&pool, SLOT, &[], &fresh, Lsn::ZERO).await.unwrap();
+        begin("5:5:").await;
         assert_eq!(
             snapshot::left_out_of(&pool, SLOT, table.oid).await.unwrap().len(),
             2

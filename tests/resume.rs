@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use pgstream::delivery::{Dispatcher, Limits};
 use pgstream::event::Source;
-use pgstream::pipeline::{Parts, StreamIntake};
+use pgstream::pipeline::{HoldParts, Holds, NoSnapshots, Parts, StreamIntake};
 use pgstream::progress::{Budget, Ledger};
 use pgstream::replication::{Session, SessionOptions, stream};
 use pgstream::store;
@@ -169,6 +169,16 @@ async fn ids_read_from(
     let dispatcher = Dispatcher::start(limits, pool.clone(), Arc::clone(&budget), log.clone());
     let dispatcher = Arc::new(dispatcher.unwrap());
     let settled = Arc::new(Notify::new());
+    let (holds, _) = Holds::start(HoldParts {
+        start: session.start,
+        open: Vec::new(),
+        store: pool.clone(),
+        dispatcher: Arc::clone(&dispatcher),
+        budget: Arc::clone(&budget),
+        wake: Arc::clone(&settled),
+        max_bytes: u64::MAX,
+        log: log.clone(),
+    });
     let mut intake = StreamIntake::new(Parts {
         source: Source {
             system_identifier: session.identity.system_identifier,
@@ -177,7 +187,8 @@ async fn ids_read_from(
         catalog: pool.clone(),
         subscriptions,
         filter: pgstream::filter::TableFilter::default(),
-        snapshots: None,
+        snapshots: Box::new(NoSnapshots),
+        holds,
         left_out: Vec::new(),
         includes_are_sent_only: false,
         injector: None,
@@ -207,6 +218,7 @@ async fn ids_read_from(
         all_came
     );
     streamed.unwrap();
+    drop(intake);
     refreshing.join().await;
     pool.close().await;
     assert_eq!(requests.len(), count);

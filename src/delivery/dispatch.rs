@@ -17,7 +17,7 @@ use super::outbox::{Configured, Counts, Next, Outbox, Policy, Retention, Work};
 use super::outcome::{Outcome, Reason};
 use super::pressure;
 use super::ready::{Pushed, ReadyQueue, Turn};
-use super::recovery;
+use super::recovery::{self, Uncounted};
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::timer::Timer;
@@ -77,6 +77,7 @@ pub(super) struct Shared {
     /// Notified whenever a keeper has finished with an outbox.
     pub(super) kept: tokio::sync::Notify,
     pub(super) recovered: watch::Sender<bool>,
+    pub(super) uncounted: Uncounted,
     stop: watch::Sender<Option<String>>,
     pub(super) log: Logger,
 }
@@ -114,6 +115,7 @@ impl Dispatcher {
             keepers,
             kept: tokio::sync::Notify::new(),
             recovered: watch::channel(false).0,
+            uncounted: Uncounted::default(),
             stop: watch::channel(None).0,
             log,
         });
@@ -164,6 +166,13 @@ impl Dispatcher {
     ) {
         let next = outbox.push(deliveries, Instant::now());
         self.shared.follow_up(outbox, next);
+    }
+
+    /// Something was put behind what this endpoint has in its backlog. What is submitted from now on comes behind that.
+    pub fn backlog_grew(&self, outbox: &Arc<Outbox>) {
+        let next = outbox.changed_elsewhere(true, Instant::now());
+        self.shared.follow_up(outbox, next);
+        self.shared.uncounted.add(Arc::clone(outbox.target().url()));
     }
 
     /// Discards, in memory and backlog, what `keep` does not want any more. What is in flight finishes.

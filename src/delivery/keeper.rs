@@ -192,7 +192,7 @@ impl Keeper<'_> {
             .map(|one| {
                 let delivery = one.delivery();
                 let attempts = delivery.attempts.as_deref().unwrap_or(&none);
-                (written(&delivery.event, attempts), one.reason())
+                (Written::of(&delivery.event, attempts), one.reason())
             })
             .collect();
         let rows: Vec<i64> = dying.iter().filter_map(|one| one.delivery().row()).collect();
@@ -222,7 +222,7 @@ impl Keeper<'_> {
         let live: Vec<_> = queued.iter().filter(|one| !one.is_settled()).collect();
         let rows: Vec<Written<'_>> = live
             .iter()
-            .map(|one| written(&one.event, one.attempts.as_deref().unwrap_or(&none)))
+            .map(|one| Written::of(&one.event, one.attempts.as_deref().unwrap_or(&none)))
             .collect();
         let newest = live.iter().rev().find(|one| one.event.origin == Origin::Stream);
         let mark = newest.map(|one| one.event.position);
@@ -354,26 +354,6 @@ fn with<G, T>(
     match outcome {
         Ok(value) => Ok(done(given, value)),
         Err(error) => Err(Box::new((back(given), error))),
-    }
-}
-
-fn written<'a>(event: &'a Event, attempts: &'a Attempts) -> Written<'a> {
-    Written {
-        webhook_id: &event.id,
-        replay_run: event.replay_run,
-        origin: event.origin,
-        schema: &event.table.schema,
-        table: &event.table.table,
-        root: event
-            .table
-            .root
-            .as_ref()
-            .map(|(schema, table)| (schema.as_str(), table.as_str())),
-        action: event.action,
-        place: event.place.into(),
-        position: event.position,
-        payload: &event.payload,
-        attempts,
     }
 }
 

@@ -1,8 +1,11 @@
 //! What of a delivery is stored: in the backlog, and in the dead letters.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::event::{KeySet, LaneKey, LaneKeys, Origin, Place, Position, TableKey};
+use pgstream_proto::Lsn;
+
+use crate::event::{Event, KeySet, LaneKey, LaneKeys, Origin, Place, Position, TableKey};
 
 /// A place in the order, as columns: the bits of its hashes as signed numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,45 @@ pub struct Written<'a> {
     pub payload: &'a [u8],
     /// What was tried.
     pub attempts: &'a Attempts,
+}
+
+impl<'a> Written<'a> {
+    /// What is written of an event, and of what was tried with it.
+    #[must_use]
+    pub fn of(event: &'a Event, attempts: &'a Attempts) -> Self {
+        let root = event.table.root.as_ref();
+        Self {
+            webhook_id: &event.id,
+            replay_run: event.replay_run,
+            origin: event.origin,
+            schema: &event.table.schema,
+            table: &event.table.table,
+            root: root.map(|(schema, table)| (schema.as_str(), table.as_str())),
+            action: event.action,
+            place: event.place.into(),
+            position: event.position,
+            payload: &event.payload,
+            attempts,
+        }
+    }
+}
+
+/// The changes of a table that are held back for an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Its number.
+    pub id: i64,
+    /// The endpoint's URL.
+    pub endpoint: Arc<str>,
+    /// Whose changes; [`Hold::ALL`] for everything that the endpoint gets.
+    pub table: TableKey,
+    /// What is committed from here on is held.
+    pub from: Lsn,
+}
+
+impl Hold {
+    /// Stands for all tables.
+    pub const ALL: TableKey = TableKey(0);
 }
 
 /// A row as it is read back.

@@ -41,22 +41,21 @@ pub(super) async fn run(shared: Arc<Shared>) {
     };
     info!(shared.log, "the backlog is taken up"; "endpoints" => shared.outboxes.all().len());
     shared.recovered.send_replace(true);
-    let uncounted = Uncounted::default();
     for outbox in shared.outboxes.all() {
-        uncounted.add(Arc::clone(outbox.target().url()));
+        shared.uncounted.add(Arc::clone(outbox.target().url()));
     }
-    tokio::join!(count(&shared, &uncounted), follow(&shared, changes, &uncounted));
+    tokio::join!(count(&shared), follow(&shared, changes));
 }
 
 /// Endpoints whose backlog is to be counted, which takes as long as it is large.
 #[derive(Default)]
-struct Uncounted {
+pub(super) struct Uncounted {
     urls: Mutex<BTreeSet<Arc<str>>>,
     more: Notify,
 }
 
 impl Uncounted {
-    fn add(&self, url: Arc<str>) {
+    pub(super) fn add(&self, url: Arc<str>) {
         self.lock().insert(url);
         self.more.notify_one();
     }
@@ -100,11 +99,11 @@ async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError> {
 }
 
 /// Follows what operators do.
-async fn follow(shared: &Arc<Shared>, mut changes: Changes, uncounted: &Uncounted) {
+async fn follow(shared: &Arc<Shared>, mut changes: Changes) {
     // What was heard and not applied yet: it is heard once only.
     let mut pending = None;
     loop {
-        if let Err(error) = apply(shared, &mut changes, &mut pending, uncounted).await {
+        if let Err(error) = apply(shared, &mut changes, &mut pending).await {
             warn!(shared.log, "cannot follow changes of the endpoints, trying again"; "error" => #error);
             sleep(PAUSE).await;
         }
@@ -115,7 +114,6 @@ async fn apply(
     shared: &Arc<Shared>,
     changes: &mut Changes,
     pending: &mut Option<BTreeSet<String>>,
-    uncounted: &Uncounted,
 ) -> Result<(), StoreError> {
     if pending.is_none() {
         *pending = Some(match changes.changed().await? {
@@ -138,7 +136,7 @@ async fn apply(
             let outbox = shared.outbox(&target);
             shared.follow_up(&outbox, outbox.changed_elsewhere(has_rows, Instant::now()));
             if has_rows {
-                uncounted.add(Arc::clone(outbox.target().url()));
+                shared.uncounted.add(Arc::clone(outbox.target().url()));
             }
         }
         if let Some(urls) = pending {
@@ -150,9 +148,9 @@ async fn apply(
 }
 
 /// Counts backlogs, one after the other.
-async fn count(shared: &Arc<Shared>, uncounted: &Uncounted) {
+async fn count(shared: &Arc<Shared>) {
     loop {
-        let url = uncounted.next().await;
+        let url = shared.uncounted.next().await;
         let Some(outbox) = shared.outboxes.get(&url) else {
             continue;
         };

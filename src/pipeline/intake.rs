@@ -18,6 +18,7 @@ use super::batch::Batch;
 use super::burial::{RawLetter, bury};
 use super::catalog::{self, Answer, Question};
 use super::hand_over::{HandOver, LeftOut, Snapshots};
+use super::holds::Holds;
 use super::parked::{Burial, Parked, Taken, Wait};
 use super::relations::{Kind, Relation, Relations};
 use super::routes::{Receivers, Routes};
@@ -58,7 +59,9 @@ pub struct Parts {
     /// Which tables' changes are taken.
     pub filter: TableFilter,
     /// The tables whose rows are still to be read.
-    pub snapshots: Option<Box<dyn Snapshots>>,
+    pub snapshots: Box<dyn Snapshots>,
+    /// Whose changes are held while rows are read.
+    pub holds: Holds,
     /// What is left out of the stream because it has come as rows.
     pub left_out: Vec<LeftOut>,
     /// Whether the plugin sends those tables only that are included by their own names.
@@ -102,6 +105,7 @@ pub struct StreamIntake {
     /// The taking up of the backlog, which everything that is delivered has to be behind.
     recovering: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     hand_over: HandOver,
+    holds: Holds,
     /// Whether partitioned tables have to be looked out for, which the plugin would not send the partitions of.
     partitions_are_missed: bool,
 }
@@ -117,15 +121,17 @@ impl StreamIntake {
             injector,
             filter,
             snapshots,
+            holds,
             left_out,
             includes_are_sent_only,
-            ledger,
+            mut ledger,
             budget,
             dispatcher,
             store,
             strict,
             log,
         } = parts;
+        let start = ledger.confirmed();
         Self {
             recovering: Some(Box::pin(dispatcher.recovered())),
             routes: Routes::new(Arc::clone(&dispatcher), log.clone()),
@@ -147,7 +153,8 @@ impl StreamIntake {
             parked: None,
             starting_injector: injector,
             injector: None,
-            hand_over: HandOver::new(snapshots, left_out),
+            hand_over: HandOver::new(snapshots, left_out, start),
+            holds,
             partitions_are_missed: includes_are_sent_only,
         }
     }
@@ -245,10 +252,13 @@ impl StreamIntake {
                 self.subscriptions.request_fresh(),
             )));
         };
-        if let Some(reading) = self.hand_over.begin(set) {
-            return Ok(Taken::Wait(Wait::HandOver(set.generation(), reading)));
+        if let Some(beginning) = self.hand_over.begin(set) {
+            return Ok(Taken::Wait(Wait::HandOver(set.generation(), beginning)));
         }
         let receivers = self.routes.receivers(set, &relation, event);
+        if self.holds.is_closing(relation.key, &receivers) {
+            return Ok(Taken::Wait(Wait::Hold));
+        }
         if receivers.is_empty() && relation.kind == Kind::User {
             self.occurrences.next(lsn, relation.hash);
             return Ok(Taken::Done);
@@ -368,14 +378,18 @@ impl StreamIntake {
             payload: encoded.payload,
             share,
         });
+        let (xid, commit_lsn) = (open.xid, open.commit_lsn);
         let is_row = |outbox: &Arc<Outbox>| {
             let endpoint = outbox.target().url();
             self.hand_over
-                .leaves_out(relation.hash, open.xid, open.commit_lsn, endpoint)
+                .leaves_out(relation.hash, xid, commit_lsn, endpoint)
         };
         for outbox in receivers.iter().filter(|outbox| !is_row(outbox)) {
             let token = self.ledger.token(&mut open.settling);
-            self.batch.push(outbox, &event, token);
+            match self.holds.hold(relation.key, commit_lsn, outbox.target().url()) {
+                None => self.batch.push(outbox, &event, token),
+                Some(hold) => self.holds.keep(hold, outbox, (&event, xid), token),
+            }
         }
         Ok(Taken::Done)
     }

@@ -20,6 +20,7 @@ mod burial;
 mod catalog;
 mod error;
 mod hand_over;
+mod holds;
 mod intake;
 mod parked;
 mod relations;
@@ -28,9 +29,11 @@ mod rows;
 mod sweep;
 
 pub use error::PipelineError;
-pub use hand_over::{LeftOut, Reading, Snapshots};
+pub use hand_over::{Beginning, LeftOut, NoSnapshots, Snapshots, Standing};
+pub use holds::{HoldParts, Holds, Releases};
 pub use intake::{Parts, StartingInjector, StreamIntake};
-pub use rows::{RowEntrance, RowIntake, RowTable};
+pub use routes::Receivers;
+pub use rows::{Audience, RowEntrance, RowIntake, RowTable};
 pub use sweep::sweep;
 
 /// The schema of our own tables, of which only the schema log's entries are delivered.
@@ -53,6 +56,8 @@ const FILTERED_TABLES: &[&str] = &[
     "snapshot_tables",
     "snapshot_slots",
     "snapshot_endpoints",
+    "snapshot_holds",
+    "snapshot_held",
     "source_migrations",
     "store_migrations",
 ];

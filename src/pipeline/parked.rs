@@ -5,7 +5,7 @@ use std::pin::Pin;
 use pgstream_proto::replication::XLogData;
 
 use super::catalog::Answer;
-use super::hand_over::Reading;
+use super::hand_over::Beginning;
 use crate::subscription::cache::Ticket;
 
 /// A record that has to wait.
@@ -30,8 +30,10 @@ pub(super) enum Wait {
     Subscriptions(Ticket),
     /// Whether the source has partitioned tables by now.
     Partitions(Pin<Box<dyn Future<Output = bool> + Send>>),
-    /// Rows, which it comes behind, read for this generation of subscriptions.
-    HandOver(u64, Reading),
+    /// The beginning of the reading of rows, which it comes behind, for this generation of subscriptions.
+    HandOver(u64, Beginning),
+    /// A hold that would hold it, until that is closed.
+    Hold,
     /// What the source says of its table.
     Table(TableLookUp),
     /// Its own writing to the dead letters: it cannot be read.

@@ -16,7 +16,7 @@ use crate::subscription::model::EventType;
 const MAX_ROUTES: usize = 100_000;
 
 /// Who receives one kind of change of one table.
-pub(super) type Receivers = Arc<[Arc<Outbox>]>;
+pub type Receivers = Arc<[Arc<Outbox>]>;
 
 /// What stands behind one entry of the memo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,7 +91,7 @@ impl Routes {
     }
 
     /// The outbox of a URL. One that cannot be an endpoint, which only SQL can have put there, is reported once.
-    fn outbox(&self, url: &Arc<str>) -> Option<Arc<Outbox>> {
+    pub(super) fn outbox(&self, url: &Arc<str>) -> Option<Arc<Outbox>> {
         match Target::parse(url) {
             Ok(target) => Some(self.dispatcher.outbox(&target)),
             Err(problem) => {

@@ -13,9 +13,10 @@ use tokio::sync::Mutex;
 
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
+use super::holds::Holds;
 use super::intake::{DELIVERY_OVERHEAD, EVENT_OVERHEAD};
 use super::routes::{Receivers, Routes};
-use crate::delivery::Dispatcher;
+use crate::delivery::{Dispatcher, Outbox};
 use crate::event::{
     self, Description, Event, Injection, Origin, Position, RowVersion, Source, TableKey, TableName,
     table_hash,
@@ -42,6 +43,15 @@ pub struct RowEntrance {
     log: Logger,
 }
 
+/// Who rows are read for.
+#[derive(Clone)]
+pub enum Audience {
+    /// Whoever receives inserts of their table according to these subscriptions.
+    Subscribers(Arc<SubscriptionSet>),
+    /// This endpoint alone, whether it is subscribed or not: an operator asked for it.
+    Endpoint(Arc<str>),
+}
+
 /// What all rows of a table share.
 pub struct RowTable {
     name: Arc<TableName>,
@@ -49,6 +59,8 @@ pub struct RowTable {
     /// Its OID, and the number of its file.
     numbers: (u32, u64),
     run: i64,
+    origin: Origin,
+    replay_run: i64,
     receivers: Receivers,
     description: Option<Description>,
 }
@@ -83,45 +95,56 @@ impl RowEntrance {
         }
     }
 
-    /// Whether anybody receives inserts of this table according to `set`.
+    /// Who gets the rows of this table.
     #[must_use]
-    pub fn has_receivers(&self, set: &SubscriptionSet, name: &TableName) -> bool {
-        !self.routes.resolve(set, name, EventType::Insert).is_empty()
+    pub fn receivers(&self, audience: &Audience, name: &TableName) -> Receivers {
+        match audience {
+            Audience::Subscribers(set) => self.routes.resolve(set, name, EventType::Insert),
+            Audience::Endpoint(url) => self.routes.outbox(url).into_iter().collect(),
+        }
     }
 
-    /// A table whose rows are read in this run, for whoever receives its inserts according to `set`. None if nobody does.
+    /// What has to be held for whom while the rows of this table are read.
+    #[must_use]
+    pub fn to_be_held(&self, audience: &Audience, name: &TableName) -> Vec<(Arc<str>, TableKey)> {
+        let receivers = self.receivers(audience, name);
+        let held =
+            |outbox: &Arc<Outbox>| (Arc::clone(outbox.target().url()), Holds::table(outbox, key(name)));
+        receivers.iter().map(held).collect()
+    }
+
+    /// A table whose rows are read in this run. None if nobody gets them.
     #[must_use]
     pub fn table(
         &self,
-        set: &SubscriptionSet,
+        audience: &Audience,
         name: TableName,
         (numbers, run): ((u32, u64), i64),
         description: Option<Description>,
     ) -> Option<RowTable> {
-        let receivers = self.routes.resolve(set, &name, EventType::Insert);
-        let root = name.root.as_ref();
-        let (schema, table) = root.map_or((&name.schema, &name.table), |(schema, table)| (schema, table));
-        let key = TableKey(table_hash(schema, table));
+        let receivers = self.receivers(audience, &name);
+        let (origin, replay_run) = match audience {
+            Audience::Subscribers(_) => (Origin::Snapshot, 0),
+            Audience::Endpoint(_) => (Origin::Replay, run),
+        };
         (!receivers.is_empty()).then(|| RowTable {
-            key,
+            key: key(&name),
             name: Arc::new(name),
             numbers,
             run,
+            origin,
+            replay_run,
             receivers,
             description,
         })
     }
 }
 
-impl RowTable {
-    /// The URLs of those who receive its rows.
-    #[must_use]
-    pub fn endpoints(&self) -> Vec<&str> {
-        self.receivers
-            .iter()
-            .map(|outbox| &**outbox.target().url())
-            .collect()
-    }
+/// What its rows are ordered among.
+fn key(name: &TableName) -> TableKey {
+    let root = name.root.as_ref();
+    let (schema, table) = root.map_or((&name.schema, &name.table), |(schema, table)| (schema, table));
+    TableKey(table_hash(schema, table))
 }
 
 impl RowIntake {
@@ -155,8 +178,8 @@ impl RowIntake {
             table: Arc::clone(&table.name),
             action: 'I',
             position: self.position(),
-            origin: Origin::Snapshot,
-            replay_run: 0,
+            origin: table.origin,
+            replay_run: table.replay_run,
             place: event::place(record, table.key),
             payload: encoded.payload,
             share,
@@ -205,13 +228,13 @@ impl RowIntake {
     async fn share(&mut self, bytes: u64) -> Share {
         let entrance = Arc::clone(&self.entrance);
         loop {
-            if let Some(share) = entrance.budget.try_take(bytes) {
+            if let Some(share) = entrance.budget.try_take_for_row(bytes) {
                 return share;
             }
             // What is held back here would never become less.
             self.flush();
             let _waiting = entrance.waiting_for_room.lock().await;
-            entrance.budget.room_for(bytes).await;
+            entrance.budget.room_for_row(bytes).await;
         }
     }
 }

@@ -11,15 +11,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Bytes that may be in flight. Anyone may take shares, and gives them back by dropping them; one task may wait for room.
+/// Bytes that may be in flight. Anyone may take shares, and gives them back by dropping them. Two tasks may wait for room:
+/// the reader of the stream, and whoever reads rows.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
-    /// What the task that waits for room wants, or 0 if it does not wait.
+    /// What only rows may be taken in with, as long as any are read: else they could wait for the stream, which waits for them.
+    reserved: AtomicU64,
+    stream: Waiter,
+    rows: Waiter,
+    pressed: Notify,
+}
+
+/// A task that may wait for room.
+#[derive(Debug, Default)]
+struct Waiter {
+    /// What it wants, or 0 if it does not wait.
     wanted: AtomicU64,
     freed: Notify,
-    pressed: Notify,
 }
 
 /// A part of the budget, given back when dropped.
@@ -36,8 +46,9 @@ impl Budget {
         Arc::new(Self {
             limit,
             used: AtomicU64::new(0),
-            wanted: AtomicU64::new(0),
-            freed: Notify::new(),
+            reserved: AtomicU64::new(0),
+            stream: Waiter::default(),
+            rows: Waiter::default(),
             pressed: Notify::new(),
         })
     }
@@ -52,7 +63,26 @@ impl Budget {
     /// and more than the whole limit so too: there may always be a little in use that waits for an endpoint which is down.
     #[must_use]
     pub fn try_take(self: &Arc<Self>, bytes: u64) -> Option<Share> {
-        let take = |used: u64| self.fits(used, bytes).then(|| used.saturating_add(bytes));
+        self.take(bytes, self.unreserved())
+    }
+
+    /// The same for rows, which may be taken in with what is reserved as well.
+    #[must_use]
+    pub fn try_take_for_row(self: &Arc<Self>, bytes: u64) -> Option<Share> {
+        self.take(bytes, self.limit)
+    }
+
+    /// Reserves an eighth for rows, or ends that.
+    pub fn reserve_for_rows(&self, is_reserved: bool) {
+        let reserved = if is_reserved { self.limit / 8 } else { 0 };
+        self.reserved.store(reserved, Ordering::SeqCst);
+        if !is_reserved && self.stream.is_waiting() {
+            self.stream.freed.notify_one();
+        }
+    }
+
+    fn take(self: &Arc<Self>, bytes: u64, limit: u64) -> Option<Share> {
+        let take = |used: u64| fits(used, bytes, limit).then(|| used.saturating_add(bytes));
         let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
         let used = taken.map_or(u64::MAX, |before| before.saturating_add(bytes));
         if used > self.pressure_begins() {
@@ -77,7 +107,7 @@ impl Budget {
     /// Whether so much is in use that some of it is to go elsewhere: more than three quarters, or somebody waits.
     #[must_use]
     pub fn is_pressed(&self) -> bool {
-        self.used() > self.pressure_begins() || self.wanted.load(Ordering::SeqCst) > 0
+        self.used() > self.pressure_begins() || self.stream.is_waiting() || self.rows.is_waiting()
     }
 
     /// Whether half is free, which ends the pressure.
@@ -98,18 +128,31 @@ impl Budget {
     }
 
     /// Waits until `bytes` fit and a slice of the budget beside them is free, so that a reader at the limit reads on
-    /// in strides instead of one event at a time. Safe to cancel and call again.
+    /// in strides instead of one event at a time. Safe to cancel and call again. One task may wait.
     pub async fn room_for(&self, bytes: u64) {
+        self.room(&self.stream, bytes, || self.unreserved()).await;
+    }
+
+    /// The same for rows. One task may wait.
+    pub async fn room_for_row(&self, bytes: u64) {
+        self.room(&self.rows, bytes, || self.limit).await;
+    }
+
+    async fn room(&self, waiter: &Waiter, bytes: u64, limit: impl Fn() -> u64) {
         loop {
             // Announced before looking: a share given back in between either is seen here or sees this.
-            self.wanted.store(bytes.max(1), Ordering::SeqCst);
-            if self.has_stride_for(bytes) {
-                self.wanted.store(0, Ordering::SeqCst);
+            waiter.wanted.store(bytes.max(1), Ordering::SeqCst);
+            if self.has_stride_for(bytes, limit()) {
+                waiter.wanted.store(0, Ordering::SeqCst);
                 return;
             }
             self.pressed.notify_one();
-            self.freed.notified().await;
+            waiter.freed.notified().await;
         }
+    }
+
+    fn unreserved(&self) -> u64 {
+        self.limit - self.reserved.load(Ordering::SeqCst)
     }
 
     fn share(self: &Arc<Self>, bytes: u64) -> Share {
@@ -123,13 +166,19 @@ impl Budget {
         self.limit / 4 * 3
     }
 
-    fn fits(&self, used: u64, bytes: u64) -> bool {
-        used.saturating_add(bytes) <= self.limit || (bytes > self.limit / 2 && used <= self.limit / 2)
+    fn has_stride_for(&self, bytes: u64, limit: u64) -> bool {
+        let stride = bytes.max(limit / 8);
+        self.used().saturating_add(stride) <= limit || fits(self.used(), bytes.max(stride), limit)
     }
+}
 
-    fn has_stride_for(&self, bytes: u64) -> bool {
-        let stride = bytes.max(self.limit / 8);
-        self.used().saturating_add(stride) <= self.limit || self.fits(self.used(), bytes.max(stride))
+fn fits(used: u64, bytes: u64, limit: u64) -> bool {
+    used.saturating_add(bytes) <= limit || (bytes > limit / 2 && used <= limit / 2)
+}
+
+impl Waiter {
+    fn is_waiting(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -155,9 +204,15 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
-        let wanted = self.budget.wanted.load(Ordering::SeqCst);
-        if wanted > 0 && self.budget.has_stride_for(wanted) {
-            self.budget.freed.notify_one();
+        let budget = &self.budget;
+        for (waiter, limit) in [
+            (&budget.stream, budget.unreserved()),
+            (&budget.rows, budget.limit),
+        ] {
+            let wanted = waiter.wanted.load(Ordering::SeqCst);
+            if wanted > 0 && budget.has_stride_for(wanted, limit) {
+                waiter.freed.notify_one();
+            }
         }
     }
 }
@@ -219,6 +274,27 @@ mod tests {
         }
         shares.pop();
         assert!(waiting.as_mut().now_or_never().is_some());
+    }
+
+    #[test]
+    fn an_eighth_is_for_rows_alone_while_it_is_reserved() {
+        let budget = Budget::new(80);
+        budget.reserve_for_rows(true);
+        let most = budget.try_take(70).unwrap();
+        assert!(budget.try_take(1).is_none());
+        let mut stream = Box::pin(budget.room_for(1));
+        assert!(stream.as_mut().now_or_never().is_none());
+        assert!(
+            budget.room_for_row(5).now_or_never().is_some(),
+            "beside the stream, which waits"
+        );
+        let row = budget.try_take_for_row(10).unwrap();
+        assert!(budget.try_take_for_row(1).is_none());
+        budget.reserve_for_rows(false);
+        assert!(stream.as_mut().now_or_never().is_none(), "all of it is in use");
+        drop(row);
+        assert!(stream.as_mut().now_or_never().is_some());
+        drop(most);
     }
 
     proptest! {

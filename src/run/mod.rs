@@ -3,7 +3,7 @@
 //! ```text
 //! stream (one task) -> intake (injector) -> dispatcher (threads) -> settle tokens -> ledger (in the intake) -> stream
 //! API (tasks)       -> store  -> subscriptions (tasks) -> intake
-//! tables (tasks)    -> rows -> dispatcher, while the intake waits
+//! tables (tasks)    -> rows -> dispatcher; meanwhile intake -> holds (task) -> store, for whom they are read
 //! ```
 //!
 //! The end, in order: reading stops; what is in flight finishes, while feedback goes on; the last LSN is confirmed and
@@ -32,11 +32,13 @@ use crate::config::Config;
 use crate::delivery::{Dispatcher, DispatcherError};
 use crate::event::Source;
 use crate::filter::PluginTables;
-use crate::pipeline::{self, Parts, PipelineError, RowEntrance, StartingInjector, StreamIntake};
+use crate::pipeline::{
+    self, HoldParts, Holds, Parts, PipelineError, RowEntrance, StartingInjector, StreamIntake,
+};
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
 use crate::schema_log::{Injector, InjectorError, Recording};
-use crate::snapshot::{SnapshotError, left_out};
+use crate::snapshot::{Left, SnapshotError, left_out};
 use crate::store::drainer::Drainer;
 use crate::store::{self, PgPool, StoreError, catalog};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
@@ -204,10 +206,29 @@ async fn stream_changes(
         databases.store.clone(),
         log.clone(),
     );
-    let snapshots = planned.waiting(config, databases, entrance, log);
-    let waking = snapshots
-        .is_some()
-        .then(|| tokio::spawn(wake(subscriptions.clone(), Arc::clone(&settled))));
+    let open = store::snapshot::holds(&databases.store, &config.slot).await?;
+    let (holds, releases) = Holds::start(HoldParts {
+        start: session.start,
+        open: open.clone(),
+        store: databases.store.clone(),
+        dispatcher: Arc::clone(&dispatcher),
+        budget: Arc::clone(&budget),
+        wake: Arc::clone(&settled),
+        max_bytes: config.notifier.backlog.max_bytes,
+        log: log.clone(),
+    });
+    let left = Left {
+        holds: open,
+        left_out: left_out.clone(),
+    };
+    let snapshots = planned.start(
+        (config, databases),
+        entrance,
+        (releases, left),
+        Arc::clone(&settled),
+        log,
+    );
+    let waking = tokio::spawn(wake(subscriptions.clone(), Arc::clone(&settled)));
     let mut intake = StreamIntake::new(Parts {
         source,
         catalog: databases.catalog.clone(),
@@ -215,6 +236,7 @@ async fn stream_changes(
         injector,
         filter: config.filter.clone(),
         snapshots,
+        holds,
         left_out,
         includes_are_sent_only,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
@@ -238,9 +260,7 @@ async fn stream_changes(
         }
     };
     sweeping.abort();
-    if let Some(waking) = waking {
-        waking.abort();
-    }
+    waking.abort();
     if let Some(recording) = recording {
         recording.end().await;
     }

@@ -8,9 +8,9 @@ use tokio::sync::Notify;
 use super::RunError;
 use super::databases::Databases;
 use crate::config::Config;
-use crate::pipeline::{RowEntrance, Snapshots};
+use crate::pipeline::{Releases, RowEntrance, Snapshots};
 use crate::snapshot::model::Relation;
-use crate::snapshot::{self, How, Parts, WaitingTables};
+use crate::snapshot::{self, How, Left, Parts, StreamSnapshots};
 use crate::store::snapshot::{TableRow, stream_starts};
 use crate::store::{self, PgPool, server, slots};
 use crate::subscription::cache::Subscriptions;
@@ -51,17 +51,17 @@ impl Planned {
         Ok(Self { readable, tables })
     }
 
-    /// Those that wait for the stream to come to them.
-    pub(super) fn waiting(
+    /// Has them read while the stream goes on.
+    pub(super) fn start(
         self,
-        config: &Config,
-        databases: &Databases,
+        (config, databases): (&Config, &Databases),
         entrance: RowEntrance,
+        (releases, left): (Releases, Left),
+        wake: Arc<Notify>,
         log: &Logger,
-    ) -> Option<Box<dyn Snapshots>> {
+    ) -> Box<dyn Snapshots> {
         let parts = parts(config, databases, self.readable, entrance, log);
-        let waiting = WaitingTables::new(&parts, self.tables)?;
-        Some(Box::new(waiting))
+        Box::new(StreamSnapshots::start(&parts, self.tables, releases, left, wake))
     }
 }
 

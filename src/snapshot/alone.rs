@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use super::table::{Ended, Readings, Task};
 use super::{How, Parts, SnapshotError, plan, source, task};
+use crate::pipeline::Audience;
 use crate::store::snapshot::{self as state, SnapshotState};
 use crate::subscription::matcher::SubscriptionSet;
 
@@ -51,12 +52,21 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
     report.done_before = done.len();
     let tasks: Vec<Task> = planned
         .into_iter()
-        .map(|(table, row)| task(table, &row))
+        .map(|(table, row)| task(table, &row, Audience::Subscribers(Arc::clone(&set))))
         .collect();
-    let mut readings = Readings::new(&source, &set, tasks, Vec::new());
+    let fresh = tasks.iter().filter(|task| task.row.fresh).flat_map(|task| {
+        let receivers = source.entrance.receivers(&task.audience, &task.name());
+        let urls = receivers
+            .iter()
+            .map(|outbox| (task.table.oid, Arc::clone(outbox.target().url())));
+        urls.collect::<Vec<_>>()
+    });
+    // Nothing is streamed meanwhile, so nothing has to be held.
+    state::are_fresh(&source.store, &source.slot, &fresh.collect::<Vec<_>>()).await?;
+    let mut readings = Readings::new(&source, tasks, Vec::new());
     let mut settling = JoinSet::new();
     let mut failed = None;
-    while let Some((table, ended)) = readings.next().await? {
+    while let Some((Task { table, .. }, ended)) = readings.next().await? {
         match ended {
             Ok(Ended::Read(submitted)) => {
                 settling.spawn(submitted.settled());
@@ -66,6 +76,7 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
                 state::waiting(&source.store, &source.slot, table.oid).await?;
                 warn!(log, "nobody is subscribed to the inserts of a table, so it waits"; "table" => %table);
             }
+            Ok(Ended::Cancelled) => {}
             Ok(Ended::Gone) => {
                 report.gone += 1;
                 warn!(log, "a table was dropped or renamed before it was read"; "table" => %table);
@@ -80,7 +91,7 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
     }
     drop(readings);
     while let Some(settled) = settling.join_next().await {
-        let read = settled.map_err(|_| SnapshotError::Interrupted)??;
+        let read = settled.map_err(|_| SnapshotError::Interrupted)?;
         report.tables += 1;
         report.rows += read.rows;
     }

@@ -1,42 +1,63 @@
-//! Tables that are read where the stream stands, when it comes to the first change that is matched against subscriptions to
-//! their rows.
+//! Tables that are read for whoever receives their rows, from the first change on that is matched against subscriptions to
+//! these, and tables that are read for backfills.
 //!
 //! What holds between rows and changes is written in the pipeline's module of this name. Here it is kept which tables wait,
 //! and who was never sent a change of them: an endpoint of a table that was planned before the stream was started for the
 //! first time, and that received no updates, deletes or truncates of it while it waited. Both are durable before the changes
 //! in question are matched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pgstream_proto::Lsn;
-use slog::{error, info, warn};
+use slog::{info, warn};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::backfill::Backfills;
 use super::model::Relation;
-use super::table::{Ended, Readings, Source, Task};
-use super::{Parts, SnapshotError, source, task};
-use crate::pipeline::{LeftOut, Reading, Snapshots};
+use super::table::{Source, Task};
+use super::work::Work;
+use super::{Parts, source, task};
+use crate::delivery::model::Hold;
+use crate::event::table_hash;
+use crate::pipeline::{Audience, Beginning, LeftOut, Releases, Snapshots, Standing};
 use crate::store::snapshot::{self as state, SnapshotState, TableRow};
 use crate::store::{PgPool, StoreError};
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
 
-/// The pause before tables are read again that could not be.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The pause before readings are begun again that could not be.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// The tables that are still to be read.
-pub struct WaitingTables {
-    source: Arc<Source>,
-    tables: Arc<Mutex<Vec<Waiting>>>,
+/// What an earlier program has left.
+pub struct Left {
+    /// Changes are held by these.
+    pub holds: Vec<Hold>,
+    /// This was sent as rows.
+    pub left_out: Vec<LeftOut>,
 }
+
+/// What is read while the stream goes on.
+pub struct StreamSnapshots {
+    work: Arc<Work>,
+    tables: Arc<Tables>,
+    backfills: Arc<Backfills>,
+}
+
+/// The tables that are still to be read for whoever receives their rows, and are not being read.
+#[derive(Default)]
+pub(super) struct Tables(Mutex<Vec<Waiting>>);
 
 /// One of them.
 struct Waiting {
-    task: Task,
+    table: Relation,
+    row: TableRow,
     /// Whether it is written down that it waits.
     is_written_down: bool,
+    /// Whether any endpoint may be written down as one that was never sent a change of it.
+    may_be_fresh: bool,
     /// Endpoints that are written down as those who may have been sent changes of it.
     with_history: BTreeSet<String>,
 }
@@ -48,133 +69,179 @@ struct News {
     history: Vec<String>,
 }
 
-impl WaitingTables {
-    /// Those of these that are not done, if there are any.
+impl StreamSnapshots {
+    /// Reads those of these tables that are not done, and whatever backfills are asked for. `wake` wakes the stream.
     #[must_use]
-    pub fn new(parts: &Parts, planned: Vec<(Relation, TableRow)>) -> Option<Self> {
+    pub fn start(
+        parts: &Parts,
+        planned: Vec<(Relation, TableRow)>,
+        releases: Releases,
+        left: Left,
+        wake: Arc<Notify>,
+    ) -> Self {
         let waiting = planned
             .into_iter()
             .filter(|(_, row)| row.state != SnapshotState::Done)
             .map(|(table, row)| Waiting {
-                task: task(table, &row),
                 is_written_down: row.state == SnapshotState::Waiting,
+                may_be_fresh: row.fresh || row.state == SnapshotState::Reading,
                 with_history: BTreeSet::new(),
+                table,
+                row,
             });
-        let waiting: Vec<Waiting> = waiting.collect();
-        (!waiting.is_empty()).then(|| Self {
-            tables: Arc::new(Mutex::new(waiting)),
-            source: Arc::new(source(parts)),
-        })
+        let tables = Arc::new(Tables(Mutex::new(waiting.collect())));
+        let Left { holds, left_out } = left;
+        let work = Work::new(source(parts), releases, Arc::clone(&tables), holds, left_out);
+        let work = Arc::new(work);
+        Self {
+            backfills: Backfills::follow(&work, wake),
+            work,
+            tables,
+        }
     }
 }
 
-impl Snapshots for WaitingTables {
-    fn is_due(&self, set: &SubscriptionSet) -> bool {
-        lock(&self.tables)
-            .iter()
-            .any(|waiting| waiting.is_wanted(set) || waiting.news(set).is_some())
+impl Snapshots for StreamSnapshots {
+    fn is_due(&self, set: &SubscriptionSet, at_rest: bool) -> bool {
+        if !self.backfills.are_known() {
+            // Otherwise what is held for them would be released. Where it takes long, the stream waits.
+            return true;
+        }
+        (at_rest && self.backfills.is_due())
+            || self.work.is_due(set)
+            || self
+                .tables
+                .lock()
+                .iter()
+                .any(|waiting| waiting.is_wanted(set) || waiting.news(set).is_some())
     }
 
-    fn read(&mut self, set: Arc<SubscriptionSet>, recent: Vec<u32>) -> Reading {
-        let (source, tables) = (Arc::clone(&self.source), Arc::clone(&self.tables));
+    fn begin(&mut self, set: Arc<SubscriptionSet>, standing: Standing) -> Beginning {
+        let (work, tables, backfills) = (
+            Arc::clone(&self.work),
+            Arc::clone(&self.tables),
+            Arc::clone(&self.backfills),
+        );
         Box::pin(async move {
-            let mut left_out = Vec::new();
-            while let Err(error) = read_wanted(&source, &tables, (&set, &recent), &mut left_out).await {
-                warn!(source.log, "cannot read tables, trying again until it works; the stream waits for it";
-                    "error" => #&error);
-                sleep(PAUSE).await;
+            backfills.known().await;
+            work.cancel_unwanted(&set);
+            loop {
+                match begin(&work, (&tables, &backfills), &set, &standing).await {
+                    Ok(holds) => return holds,
+                    Err(error) => {
+                        warn!(work.source.log, "cannot begin to read tables, trying again until it works; the stream waits for it";
+                            "error" => #&error);
+                        sleep(PAUSE).await;
+                    }
+                }
             }
-            left_out
         })
     }
+
+    fn requests(&self) -> u64 {
+        self.backfills.requests()
+    }
+}
+
+impl Tables {
+    /// A table waits again whose reading was broken off.
+    pub(super) fn put_back(&self, task: &Task) {
+        let mut row = task.row.clone();
+        row.fresh = false;
+        self.lock().push(Waiting {
+            table: task.table.clone(),
+            row,
+            is_written_down: true,
+            may_be_fresh: false,
+            with_history: BTreeSet::new(),
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who receives such changes of a table.
+pub(super) fn receivers<'s>(
+    table: &Relation,
+    set: &'s SubscriptionSet,
+    event: EventType,
+) -> Vec<&'s Arc<str>> {
+    let Relation {
+        schema, name, root, ..
+    } = table;
+    let root = root
+        .as_ref()
+        .map(|(schema, table)| (schema.as_str(), table.as_str()));
+    set.receivers(schema, name, root, event)
 }
 
 impl Waiting {
-    /// Who receives such changes of it.
-    fn receivers<'s>(&self, set: &'s SubscriptionSet, event: EventType) -> Vec<&'s Arc<str>> {
-        let Relation {
-            schema, name, root, ..
-        } = &self.task.table;
-        let root = root
-            .as_ref()
-            .map(|(schema, table)| (schema.as_str(), table.as_str()));
-        set.receivers(schema, name, root, event)
-    }
-
     fn is_wanted(&self, set: &SubscriptionSet) -> bool {
-        !self.receivers(set, EventType::Insert).is_empty()
+        !receivers(&self.table, set, EventType::Insert).is_empty()
     }
 
-    /// What is to be written down before changes of it are matched against this set, which do not have it read.
+    /// What is to be written down before changes of it are matched against this set: that it waits, and who receives changes
+    /// of it, but no rows.
     fn news(&self, set: &SubscriptionSet) -> Option<News> {
+        let of_rows = receivers(&self.table, set, EventType::Insert);
         let others = [EventType::Update, EventType::Delete, EventType::Truncate];
-        let receivers = others.into_iter().flat_map(|event| self.receivers(set, event));
-        let history: BTreeSet<String> = receivers
+        let others = others
+            .into_iter()
+            .flat_map(|event| receivers(&self.table, set, event));
+        let history: BTreeSet<String> = others
+            .filter(|url| self.may_be_fresh && !of_rows.contains(url))
             .map(|url| String::from(&**url))
-            .filter(|url| self.task.fresh && !self.with_history.contains(url))
+            .filter(|url| !self.with_history.contains(url))
             .collect();
-        (!self.is_written_down || !history.is_empty()).then(|| News {
-            table: self.task.table.clone(),
-            waits: !self.is_written_down,
+        let waits = of_rows.is_empty() && !self.is_written_down;
+        (waits || !history.is_empty()).then(|| News {
+            table: self.table.clone(),
+            waits,
             history: history.into_iter().collect(),
         })
     }
 }
 
-fn lock(tables: &Mutex<Vec<Waiting>>) -> MutexGuard<'_, Vec<Waiting>> {
-    tables.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reads the tables that somebody receives the rows of, and writes down that the others wait. What is left out of the stream
-/// because of them is added to `left_out`.
-async fn read_wanted(
-    source: &Arc<Source>,
-    tables: &Mutex<Vec<Waiting>>,
-    (set, recent): (&Arc<SubscriptionSet>, &[u32]),
-    left_out: &mut Vec<LeftOut>,
-) -> Result<(), SnapshotError> {
-    let wanted: Vec<Task> = lock(tables)
+/// Begins to read the tables that somebody receives the rows of and, at rest, those of backfills; writes down that the others
+/// wait. Returns what is held from now on.
+async fn begin(
+    work: &Arc<Work>,
+    (tables, backfills): (&Tables, &Backfills),
+    set: &Arc<SubscriptionSet>,
+    standing: &Standing,
+) -> Result<Vec<Hold>, StoreError> {
+    let audience = Audience::Subscribers(Arc::clone(set));
+    let mut tasks: Vec<Task> = tables
+        .lock()
         .iter()
         .filter(|waiting| waiting.is_wanted(set))
-        .map(|waiting| waiting.task.clone())
+        .map(|waiting| task(waiting.table.clone(), &waiting.row, audience.clone()))
         .collect();
-    let mut readings = Readings::new(source, set, wanted, recent.to_vec());
-    while let Some((table, ended)) = readings.next().await? {
-        match ended {
-            Ok(Ended::Read(submitted)) => {
-                let stored = state::left_out_of(&source.store, &source.slot, table.oid).await?;
-                left_out.extend(stored.into_iter().filter_map(known));
-                // The stream does not wait for it. Where the program ends first, the table is read again.
-                tokio::spawn(submitted.settled());
-            }
-            Ok(Ended::Gone) => {
-                warn!(source.log, "a table was dropped or renamed before it was read"; "table" => %table);
-            }
-            // Its subscriptions are to what is no URL, which was told: it waits for others.
-            Ok(Ended::Unwanted) => continue,
-            Err(error) if error.is_lasting() => {
-                state::set_aside(&source.store, &source.slot, table.oid).await?;
-                error!(source.log, "a table cannot be read, and is set aside until the next start; its changes are streamed";
-                    "table" => %table, "error" => #&error);
-            }
-            Err(error) => return Err(error),
-        }
-        lock(tables).retain(|waiting| waiting.task.table.oid != table.oid);
+    if standing.at_rest {
+        tasks.extend(backfills.asked());
     }
-    drop(readings);
-    let news: Vec<News> = lock(tables)
+    let news: Vec<News> = tables
+        .lock()
         .iter()
         .filter_map(|waiting| waiting.news(set))
         .collect();
     for news in news {
-        write_down(source, tables, news).await?;
+        write_down(&work.source, tables, news).await?;
     }
-    Ok(())
+    let begun: HashSet<(u32, i64)> = tasks.iter().map(Task::key).collect();
+    let holds = work.begin(tasks, standing).await?;
+    tables
+        .lock()
+        .retain(|waiting| !begun.contains(&(waiting.table.oid, 0)));
+    backfills.begun(&begun);
+    Ok(holds)
 }
 
 async fn write_down(
     source: &Source,
-    tables: &Mutex<Vec<Waiting>>,
+    tables: &Tables,
     News {
         table,
         waits,
@@ -190,11 +257,12 @@ async fn write_down(
         let urls: Vec<&str> = history.iter().map(String::as_str).collect();
         state::has_history(&source.store, &source.slot, table.oid, &urls).await?;
     }
-    for waiting in lock(tables)
+    for waiting in tables
+        .lock()
         .iter_mut()
-        .filter(|waiting| waiting.task.table.oid == table.oid)
+        .filter(|waiting| waiting.table.oid == table.oid)
     {
-        waiting.is_written_down = true;
+        waiting.is_written_down |= waits;
         waiting.with_history.extend(history.iter().cloned());
     }
     Ok(())
@@ -210,11 +278,10 @@ pub async fn left_out(store: &PgPool, slot: &str, start: Lsn) -> Result<Vec<Left
 }
 
 /// What cannot be read is not left out, but sent twice: nothing is lost by that.
-fn known(stored: state::LeftOut) -> Option<LeftOut> {
+pub(super) fn known(stored: state::LeftOut) -> Option<LeftOut> {
     Some(LeftOut {
         sees: stored.sees.parse().ok()?,
-        schema: stored.schema,
-        table: stored.table,
+        hash: table_hash(&stored.schema, &stored.table),
         endpoint: stored.endpoint.into(),
         until: stored.until,
     })

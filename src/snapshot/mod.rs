@@ -20,6 +20,7 @@
 //! Knows the rooms it is between: tables come from `store`, rows go to `pipeline`. Must not know: endpoints, sockets.
 
 mod alone;
+mod backfill;
 pub mod choose;
 mod hand_over;
 pub mod model;
@@ -27,21 +28,23 @@ mod progress;
 mod ranges;
 pub mod row;
 mod table;
+mod work;
 
 use std::sync::Arc;
 
 use slog::{Logger, info, warn};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub use self::alone::{Report, take};
 use self::choose::{Obstacle, Wanted, choose};
-pub use self::hand_over::{WaitingTables, left_out};
+pub use self::hand_over::{Left, StreamSnapshots, left_out};
 use self::model::Relation;
 use self::progress::Watch;
 use self::table::{Source, Task};
 use crate::config::{PgUrl, SnapshotConfig};
 use crate::filter::TableFilter;
-use crate::pipeline::RowEntrance;
+use crate::pipeline::{Audience, RowEntrance};
 use crate::store::snapshot::{self as state, TableRow};
 use crate::store::{PgPool, StoreError};
 
@@ -182,10 +185,11 @@ fn source(parts: &Parts) -> Source {
     }
 }
 
-fn task(table: Relation, row: &TableRow) -> Task {
+fn task(table: Relation, row: &TableRow, audience: Audience) -> Task {
     Task {
         table,
-        run: row.run,
-        fresh: row.fresh,
+        row: row.clone(),
+        audience,
+        cancelled: CancellationToken::new(),
     }
 }

@@ -43,6 +43,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 pub(super) struct Reading {
     table: Relation,
+    backfill: i64,
     rows: AtomicU64,
     bytes: AtomicU64,
     ranges: AtomicU64,
@@ -57,9 +58,10 @@ impl Watch {
     }
 
     /// A table is read from its start.
-    pub(super) fn begin(&self, table: &Relation, ranges: usize) -> Arc<Reading> {
+    pub(super) fn begin(&self, table: &Relation, backfill: i64, ranges: usize) -> Arc<Reading> {
         let reading = Arc::new(Reading {
             table: table.clone(),
+            backfill,
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             ranges: AtomicU64::new(0),
@@ -79,6 +81,7 @@ impl Reading {
     pub(super) fn read(&self) -> Progress {
         Progress {
             oid: self.table.oid,
+            backfill: self.backfill,
             rows: self.rows.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
         }

@@ -8,6 +8,7 @@ use slog::{Logger, info, warn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::SnapshotError;
 use super::model::{Exported, PageRange, Relation, Shape};
@@ -16,17 +17,18 @@ use super::ranges::ranges;
 use super::row::{RowReader, version};
 use crate::config::PgUrl;
 use crate::event::TableName;
-use crate::pipeline::{RowEntrance, RowIntake, RowTable};
+use crate::pipeline::{Audience, RowEntrance, RowIntake, RowTable};
 use crate::progress::Group;
 use crate::schema_log;
-use crate::store::snapshot::{self as state, Progress};
+use crate::store::snapshot::{self as state, Progress, TableRow};
 use crate::store::{PgPool, StoreError, catalog};
-use crate::subscription::matcher::SubscriptionSet;
 
 /// The pause between two looks whether transactions can be seen.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a table's lock may be waited for in silence.
 const LONG: Duration = Duration::from_secs(10);
+/// The pause after a failure of the store.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How many rows are counted at one time.
 const COUNT_ROWS: u64 = 256;
 
@@ -48,14 +50,30 @@ pub(super) struct Source {
 }
 
 /// A table that is to be read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Task {
     pub(super) table: Relation,
-    /// The run that the ids of its rows are of.
-    pub(super) run: i64,
-    /// Whether it was planned before anything of the stream could have been sent to anyone, and not begun since. While it is
-    /// read and its rows are settled, others may have subscribed to its changes.
-    pub(super) fresh: bool,
+    /// What is written down of it.
+    pub(super) row: TableRow,
+    /// Who it is read for.
+    pub(super) audience: Audience,
+    /// Breaks the reading off.
+    pub(super) cancelled: CancellationToken,
+}
+
+impl Task {
+    /// Its OID, and the backfill that it is read for.
+    pub(super) fn key(&self) -> (u32, i64) {
+        (self.table.oid, self.row.backfill)
+    }
+
+    pub(super) fn name(&self) -> TableName {
+        TableName {
+            schema: self.table.schema.clone(),
+            table: self.table.name.clone(),
+            root: self.table.root.clone(),
+        }
+    }
 }
 
 /// How the reading of a table ended.
@@ -66,6 +84,8 @@ pub(super) enum Ended {
     Unwanted,
     /// It is not there any more.
     Gone,
+    /// It was broken off.
+    Cancelled,
 }
 
 /// A table whose rows are all submitted, and not settled yet.
@@ -78,7 +98,7 @@ pub(super) struct Submitted {
 
 impl Submitted {
     /// Waits until all of them are settled; then the table is done.
-    pub(super) async fn settled(self) -> Result<Progress, StoreError> {
+    pub(super) async fn settled(self) -> Progress {
         let Self {
             source,
             table,
@@ -86,41 +106,49 @@ impl Submitted {
             read,
         } = self;
         group.close().await;
-        let done = state::done(&source.store, &source.slot, &read).await;
-        done.inspect_err(|error| {
-            warn!(source.log, "cannot write down that a table is done, so it is read again after the next start";
-                "table" => %table, "error" => #error);
-        })?;
+        insist(&source, "write down that a table is done", || {
+            state::done(&source.store, &source.slot, &read)
+        })
+        .await;
         info!(source.log, "a table is done"; "table" => %table, "rows" => read.rows, "bytes" => read.bytes);
-        Ok(read)
+        read
+    }
+}
+
+/// Has the store do something until it does.
+pub(super) async fn insist<T, F>(source: &Source, what: &'static str, mut work: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match work().await {
+            Ok(done) => return done,
+            Err(error) => {
+                warn!(source.log, "the store fails, trying again until it does not"; "to" => what, "error" => #&error);
+                sleep(PAUSE).await;
+            }
+        }
     }
 }
 
 /// The reading of several tables, so many at one time.
 pub(super) struct Readings {
     source: Arc<Source>,
-    set: Arc<SubscriptionSet>,
     recent: Arc<[u32]>,
     waiting: std::vec::IntoIter<Task>,
     /// Dropped, they end where they are.
-    under_way: JoinSet<(Relation, Result<Ended, SnapshotError>)>,
+    under_way: JoinSet<(Task, Result<Ended, SnapshotError>)>,
     /// Tells how far they are, for as long.
     _telling: JoinSet<()>,
 }
 
 impl Readings {
     /// Reads these tables, in this order. The transactions of these numbers are committed: what they did has to be seen.
-    pub(super) fn new(
-        source: &Arc<Source>,
-        set: &Arc<SubscriptionSet>,
-        tasks: Vec<Task>,
-        recent: Vec<u32>,
-    ) -> Self {
+    pub(super) fn new(source: &Arc<Source>, tasks: Vec<Task>, recent: Vec<u32>) -> Self {
         let mut telling = JoinSet::new();
         telling.spawn(tell(Arc::clone(source)));
         Self {
             source: Arc::clone(source),
-            set: Arc::clone(set),
             recent: recent.into(),
             waiting: tasks.into_iter(),
             under_way: JoinSet::new(),
@@ -134,18 +162,16 @@ impl Readings {
     /// [`SnapshotError::Interrupted`], where it is not known which one that was.
     pub(super) async fn next(
         &mut self,
-    ) -> Result<Option<(Relation, Result<Ended, SnapshotError>)>, SnapshotError> {
+    ) -> Result<Option<(Task, Result<Ended, SnapshotError>)>, SnapshotError> {
         while self.under_way.len() < self.source.tables_at_once
             && let Some(task) = self.waiting.next()
         {
-            let (source, set, recent) = (
-                Arc::clone(&self.source),
-                Arc::clone(&self.set),
-                Arc::clone(&self.recent),
-            );
+            let (source, recent) = (Arc::clone(&self.source), Arc::clone(&self.recent));
             self.under_way.spawn(async move {
-                let table = task.table.clone();
-                (table, read(source, task, set, &recent).await)
+                let reading = read(source, &task, &recent);
+                let ended = task.cancelled.run_until_cancelled(reading).await;
+                let ended = ended.unwrap_or(Ok(Ended::Cancelled));
+                (task, ended)
             });
         }
         let ended = self.under_way.join_next().await;
@@ -169,23 +195,14 @@ struct Job {
 }
 
 /// Reads a table from its start.
-async fn read(
-    source: Arc<Source>,
-    task: Task,
-    set: Arc<SubscriptionSet>,
-    recent: &[u32],
-) -> Result<Ended, SnapshotError> {
-    let Task { table, run, fresh } = task;
-    let name = TableName {
-        schema: table.schema.clone(),
-        table: table.name.clone(),
-        root: table.root.clone(),
-    };
-    if !source.entrance.has_receivers(&set, &name) {
+async fn read(source: Arc<Source>, task: &Task, recent: &[u32]) -> Result<Ended, SnapshotError> {
+    let Task { table, audience, .. } = task;
+    let name = task.name();
+    if source.entrance.receivers(audience, &name).is_empty() {
         return Ok(Ended::Unwanted);
     }
     let permit = permit(&source).await?;
-    let Some(mut leader) = locked(&source, &table).await? else {
+    let Some(mut leader) = locked(&source, table).await? else {
         return Ok(Ended::Gone);
     };
     while !catalog::are_visible(&source.catalog, recent).await? {
@@ -193,11 +210,11 @@ async fn read(
     }
     let exported = leader.take_snapshot().await?;
     let planned = table.root.clone();
-    let Some((shape, table)) = leader.look(&table).await? else {
+    let Some((shape, table)) = leader.look(table).await? else {
         return Ok(Ended::Gone);
     };
     // Whoever is subscribed to a root that it was not planned with may have been sent changes of it.
-    let fresh = fresh && table.root == planned;
+    let leaves_out = table.root == planned;
     let name = TableName {
         root: table.root.clone(),
         ..name
@@ -207,16 +224,18 @@ async fn read(
         Some(pool) => Some(schema_log::describe(pool, &table.schema, &table.name).await?),
         None => None,
     };
-    let Some(target) = source
-        .entrance
-        .table(&set, name, ((table.oid, shape.filenode), run), description)
-    else {
+    let Some(target) = source.entrance.table(
+        audience,
+        name,
+        ((table.oid, shape.filenode), task.row.run),
+        description,
+    ) else {
         return Ok(Ended::Unwanted);
     };
-    let without_history = if fresh { target.endpoints() } else { Vec::new() };
-    state::begin(&source.store, &source.slot, &table, &exported, &without_history).await?;
+    let (store, slot) = (&source.store, &source.slot);
+    state::begin(store, slot, (&table, task.row.backfill), &exported, leaves_out).await?;
     let ranges = ranges(&table, source.range_bytes);
-    let reading = source.watch.begin(&table, ranges.len());
+    let reading = source.watch.begin(&table, task.row.backfill, ranges.len());
     info!(source.log, "reading a table"; "table" => %table, "bytes" => table.bytes, "rows_estimated" => table.rows,
         "ranges" => ranges.len());
     let job = Arc::new(Job {

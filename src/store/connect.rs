@@ -10,7 +10,7 @@ use super::StoreError;
 use crate::config::{Host, PgUrl};
 
 /// Sessions of one pool: the store is asked rarely, and a server's connections are scarce.
-const MAX_CONNECTIONS: u32 = 10;
+const MAX_CONNECTIONS: u32 = 12;
 /// How long a new connection, or a free one of the pool, is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unused connection is closed after this time.

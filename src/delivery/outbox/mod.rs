@@ -197,6 +197,12 @@ impl Outbox {
         self.lock().health.state()
     }
 
+    /// In which order it gets what it gets.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.lock().settings.order
+    }
+
     /// Appends deliveries of the stream, or of rows that were read, in their order.
     pub(super) fn push(
         &self,

@@ -6,6 +6,7 @@ use pgstream_proto::wal2json::{self, Header};
 
 use super::StreamIntake;
 use crate::pipeline::PipelineError;
+use crate::pipeline::holds::Closing;
 use crate::pipeline::parked::Wait;
 use crate::replication::Intake;
 
@@ -13,17 +14,30 @@ impl StreamIntake {
     /// Reads what is to be read with the subscriptions that are in use now, between two transactions. Cancel-safe.
     async fn hand_over_at_rest(&mut self) {
         loop {
-            if let Some((generation, reading)) = &mut self.hand_over.reading {
-                let (generation, left_out) = (*generation, reading.await);
-                self.hand_over.reading = None;
-                self.hand_over.end(generation, left_out);
+            if let Some((generation, requests, beginning)) = &mut self.hand_over.beginning {
+                let (generation, requests) = (*generation, *requests);
+                tokio::select! {
+                    holds = beginning => {
+                        self.hand_over.beginning = None;
+                        self.hand_over.begun_at_rest(generation, requests);
+                        self.holds.open(holds);
+                    }
+                    // It may wait for one to be closed.
+                    closing = self.holds.closing() => {
+                        self.close(closing);
+                        continue;
+                    }
+                }
             }
-            let set = self.subscriptions.current();
-            let Some(reading) = self.hand_over.begin(&set) else {
+            if !self.hand_over.begin_at_rest(&self.subscriptions.current()) {
                 return;
-            };
-            self.hand_over.reading = Some((set.generation(), reading));
+            }
         }
+    }
+
+    fn close(&mut self, closing: Closing) {
+        let left_out = self.holds.close(closing);
+        self.hand_over.add(left_out);
     }
 }
 
@@ -39,6 +53,9 @@ impl Intake for StreamIntake {
             let started = starting.await;
             self.starting_injector = None;
             self.injector = Some(started.map_err(PipelineError::SchemaLog)?);
+        }
+        while let Some(closing) = self.holds.try_closing() {
+            self.close(closing);
         }
         if self.open.is_none() && self.parked.is_none() {
             self.hand_over_at_rest().await;
@@ -81,9 +98,22 @@ impl Intake for StreamIntake {
                             .insert(schema, table, answer, self.injector.as_ref());
                     }
                 }
-                Wait::HandOver(generation, reading) => {
-                    let left_out = reading.await;
-                    self.hand_over.end(*generation, left_out);
+                Wait::HandOver(generation, beginning) => {
+                    tokio::select! {
+                        holds = beginning => {
+                            self.hand_over.begun(*generation);
+                            self.holds.open(holds);
+                        }
+                        // It may wait for one to be closed.
+                        closing = self.holds.closing() => {
+                            self.close(closing);
+                            continue;
+                        }
+                    }
+                }
+                Wait::Hold => {
+                    let closing = self.holds.closing().await;
+                    self.close(closing);
                 }
                 Wait::Burial(burial) => {
                     burial.await;
@@ -103,11 +133,11 @@ impl Intake for StreamIntake {
         self.parked.is_none()
             && self.recovering.is_none()
             && self.starting_injector.is_none()
+            && !self.holds.has_closings()
             && (self.open.is_some()
-                || self.hand_over.is_over()
                 || self
                     .hand_over
-                    .is_settled_for(self.subscriptions.current().generation()))
+                    .is_settled_at_rest(self.subscriptions.current().generation()))
     }
 
     fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {
@@ -127,7 +157,7 @@ impl Intake for StreamIntake {
     fn end(&mut self) {
         self.flush();
         self.parked = None;
-        self.hand_over.reading = None;
+        self.hand_over.beginning = None;
         self.open = None;
         if let Some(injector) = &self.injector {
             injector.finish();
@@ -135,7 +165,9 @@ impl Intake for StreamIntake {
     }
 
     fn confirmed(&mut self) -> Lsn {
-        self.ledger.confirmed()
+        let confirmed = self.ledger.confirmed();
+        self.holds.confirmed(confirmed);
+        confirmed
     }
 
     fn is_settled(&mut self) -> bool {

@@ -95,7 +95,7 @@ impl StreamIntake {
             wal_start,
             field: "nextlsn",
         })?;
-        self.hand_over.read(open.xid);
+        self.hand_over.read(open.xid, end);
         self.ledger.commit(open.settling, end);
         Ok(())
     }

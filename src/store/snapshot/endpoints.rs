@@ -1,6 +1,8 @@
 //! The tables `pgstream.snapshot_slots` and `pgstream.snapshot_endpoints`: what is left out of the stream for whom, because
 //! they have it as rows.
 
+use std::sync::Arc;
+
 use pgstream_proto::Lsn;
 use sqlx::{PgConnection, PgPool, Row};
 
@@ -33,7 +35,7 @@ fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
 /// [`StoreError::Table`]
 pub async fn slot_made(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
     sqlx::query(
-        "WITH tables AS (DELETE FROM pgstream.snapshot_tables WHERE slot = $1),
+        "WITH tables AS (DELETE FROM pgstream.snapshot_tables WHERE slot = $1 AND backfill = 0),
               endpoints AS (DELETE FROM pgstream.snapshot_endpoints WHERE slot = $1)
          INSERT INTO pgstream.snapshot_slots (slot, started) VALUES ($1, false) ON CONFLICT DO NOTHING",
     )
@@ -52,7 +54,7 @@ pub async fn slot_made(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
 pub async fn stream_starts(pool: &PgPool, slot: &str, planned: &[u32]) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE pgstream.snapshot_tables SET fresh = false
-          WHERE slot = $1 AND fresh AND state <> 'done' AND oid <> ALL ($2)",
+          WHERE slot = $1 AND backfill = 0 AND fresh AND state <> 'done' AND oid <> ALL ($2)",
     )
     .bind(slot)
     .bind(planned.iter().copied().map(i64::from).collect::<Vec<_>>())
@@ -61,9 +63,9 @@ pub async fn stream_starts(pool: &PgPool, slot: &str, planned: &[u32]) -> Result
     .map_err(StoreError::table("write to", "pgstream.snapshot_tables"))?;
     // Rows of those that are not done may be missing, and are not read now: their changes must come.
     sqlx::query(
-        "UPDATE pgstream.snapshot_endpoints AS e SET snapshot = NULL, until_lsn = NULL
+        "UPDATE pgstream.snapshot_endpoints AS e SET snapshot = NULL, until_lsn = NULL, fresh = false
            FROM pgstream.snapshot_tables AS t
-          WHERE e.slot = $1 AND e.snapshot IS NOT NULL AND t.slot = e.slot AND t.oid = e.oid AND NOT t.fresh
+          WHERE e.slot = $1 AND e.fresh AND t.slot = e.slot AND t.oid = e.oid AND t.backfill = 0 AND NOT t.fresh
             AND t.state <> 'done' AND t.oid <> ALL ($2)",
     )
     .bind(slot)
@@ -89,7 +91,8 @@ pub async fn stream_starts(pool: &PgPool, slot: &str, planned: &[u32]) -> Result
 pub async fn has_history(pool: &PgPool, slot: &str, oid: u32, endpoints: &[&str]) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO pgstream.snapshot_endpoints (slot, oid, endpoint)
-         SELECT $1, $2, e FROM unnest($3::text[]) AS e ON CONFLICT DO NOTHING",
+         SELECT $1, $2, e FROM unnest($3::text[]) AS e
+             ON CONFLICT (slot, oid, endpoint) DO UPDATE SET fresh = false, snapshot = NULL, until_lsn = NULL",
     )
     .bind(slot)
     .bind(i64::from(oid))
@@ -100,24 +103,58 @@ pub async fn has_history(pool: &PgPool, slot: &str, oid: u32, endpoints: &[&str]
     Ok(())
 }
 
-/// These endpoints are about to be sent the rows of a table, and were never sent a change of it. Where that was written down
-/// before, it holds: of what they were sent under the first snapshot, later changes must not be left out.
+/// Tables begin to be read for endpoints that were never sent a change of them, and whose changes of them are held from now on.
+/// Where it is known of one that it may have been sent changes, that holds.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn are_fresh(pool: &PgPool, slot: &str, fresh: &[(u32, Arc<str>)]) -> Result<(), StoreError> {
+    let mut session = pool.acquire().await.map_err(failed("write to"))?;
+    is_fresh(&mut session, slot, fresh).await
+}
+
+/// The same within a transaction.
+pub(super) async fn is_fresh(
+    session: &mut PgConnection,
+    slot: &str,
+    fresh: &[(u32, Arc<str>)],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "WITH f AS (SELECT * FROM unnest($2::bigint[], $3::text[]) AS f(oid, endpoint)),
+              tables AS (UPDATE pgstream.snapshot_tables AS t SET fresh = false FROM f
+                          WHERE t.slot = $1 AND t.oid = f.oid AND t.backfill = 0)
+         INSERT INTO pgstream.snapshot_endpoints (slot, oid, endpoint, fresh)
+         SELECT $1, f.oid, f.endpoint, true FROM f ON CONFLICT DO NOTHING",
+    )
+    .bind(slot)
+    .bind(fresh.iter().map(|(oid, _)| i64::from(*oid)).collect::<Vec<_>>())
+    .bind(fresh.iter().map(|(_, endpoint)| &**endpoint).collect::<Vec<_>>())
+    .execute(session)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// The rows of a table are about to be sent under this snapshot. What it sees is left out for those that were never sent a
+/// change of it, unless that cannot be known any more. Where rows were sent under an earlier one, that one decides: what
+/// was deleted between the two is still to be told.
 pub(super) async fn sends_rows(
     session: &mut PgConnection,
     slot: &str,
     table: &Relation,
     snapshot: &Exported,
-    endpoints: &[&str],
+    leaves_out: bool,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO pgstream.snapshot_endpoints (slot, oid, endpoint, snapshot, until_lsn)
-         SELECT $1, $2, e, $4, $5::pg_lsn FROM unnest($3::text[]) AS e ON CONFLICT DO NOTHING",
+        "UPDATE pgstream.snapshot_endpoints
+            SET fresh = fresh AND $5, snapshot = CASE WHEN $5 THEN $3 END, until_lsn = CASE WHEN $5 THEN $4::pg_lsn END
+          WHERE slot = $1 AND oid = $2 AND fresh AND snapshot IS NULL",
     )
     .bind(slot)
     .bind(i64::from(table.oid))
-    .bind(endpoints)
     .bind(&snapshot.sees)
     .bind(&snapshot.lsn)
+    .bind(leaves_out)
     .execute(session)
     .await
     .map_err(failed("write to"))?;
@@ -134,7 +171,7 @@ pub async fn left_out(pool: &PgPool, slot: &str, start: Lsn) -> Result<Vec<LeftO
         "DELETE FROM pgstream.snapshot_endpoints AS e
           WHERE e.slot = $1
             AND NOT EXISTS (SELECT FROM pgstream.snapshot_tables AS t
-                             WHERE t.slot = e.slot AND t.oid = e.oid
+                             WHERE t.slot = e.slot AND t.oid = e.oid AND t.backfill = 0
                                AND (t.state <> 'done' OR e.until_lsn >= $2::pg_lsn))",
     )
     .bind(slot)
@@ -157,7 +194,7 @@ async fn of(pool: &PgPool, slot: &str, oid: Option<u32>) -> Result<Vec<LeftOut>,
     let rows = sqlx::query(
         "SELECT t.schema_name, t.table_name, e.endpoint, e.snapshot, e.until_lsn::text AS until_lsn
            FROM pgstream.snapshot_endpoints AS e
-           JOIN pgstream.snapshot_tables AS t ON t.slot = e.slot AND t.oid = e.oid
+           JOIN pgstream.snapshot_tables AS t ON t.slot = e.slot AND t.oid = e.oid AND t.backfill = 0
           WHERE e.slot = $1 AND e.snapshot IS NOT NULL AND CASE WHEN $2::bigint IS NULL THEN t.state = 'done' ELSE e.oid = $2 END",
     )
     .bind(slot)

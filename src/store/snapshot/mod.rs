@@ -1,12 +1,16 @@
 //! What snapshots need of databases: the relations of the source, sessions that read them, and the table of how far the
 //! reading has come.
 
+mod backfills;
 mod endpoints;
+mod holds;
 mod reading;
 mod relations;
 mod state;
 
-pub use endpoints::{LeftOut, has_history, left_out, left_out_of, slot_made, stream_starts};
+pub use backfills::{BackfillNews, backfills, cancel, fail, request};
+pub use endpoints::{LeftOut, are_fresh, has_history, left_out, left_out_of, slot_made, stream_starts};
+pub use holds::{Held, Released, end_hold, held_bytes, hold, holds, keep, release};
 pub use reading::{Reading, Rows};
 pub use relations::relations;
 pub use state::{

@@ -22,10 +22,21 @@ pub enum SnapshotState {
     Reading,
     /// All its rows are settled.
     Done,
+    /// An operator has broken it off.
+    Cancelled,
+    /// It could not be read.
+    Failed,
 }
 
 impl SnapshotState {
-    const ALL: [Self; 4] = [Self::Pending, Self::Waiting, Self::Reading, Self::Done];
+    const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Waiting,
+        Self::Reading,
+        Self::Done,
+        Self::Cancelled,
+        Self::Failed,
+    ];
 
     /// Its name where it is stored and shown.
     #[must_use]
@@ -35,6 +46,8 @@ impl SnapshotState {
             Self::Waiting => "waiting",
             Self::Reading => "reading",
             Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
         }
     }
 }
@@ -44,12 +57,18 @@ impl SnapshotState {
 pub struct TableRow {
     /// The slot whose program reads it.
     pub slot: String,
+    /// The backfill that it is read for; 0 if for whoever receives its rows.
+    pub backfill: i64,
+    /// Who that is for.
+    pub endpoint: Option<String>,
     /// Its OID in the source.
     pub oid: u32,
     /// Its schema.
     pub schema: String,
     /// Its name.
     pub table: String,
+    /// Schema and name of the topmost partitioned table that it is a partition of, if it is one.
+    pub root: Option<(String, String)>,
     /// How far it has come.
     pub state: SnapshotState,
     /// Whether it was planned before anything of the stream could have been sent to anyone.
@@ -68,6 +87,34 @@ pub struct TableRow {
     pub started_at: Option<SystemTime>,
     /// When all its rows were settled.
     pub finished_at: Option<SystemTime>,
+    /// Why it could not be read.
+    pub problem: Option<String>,
+}
+
+#[cfg(test)]
+impl TableRow {
+    /// One of a table that is still to be read, for tests.
+    pub(crate) fn sample() -> Self {
+        Self {
+            slot: "slot".to_owned(),
+            backfill: 0,
+            endpoint: None,
+            oid: 1,
+            schema: "s".to_owned(),
+            table: "t".to_owned(),
+            root: None,
+            state: SnapshotState::Pending,
+            fresh: true,
+            run: 1,
+            estimated_rows: 0,
+            total_bytes: 0,
+            read_rows: 0,
+            read_bytes: 0,
+            started_at: None,
+            finished_at: None,
+            problem: None,
+        }
+    }
 }
 
 /// How far the reading of one table is.
@@ -75,18 +122,20 @@ pub struct TableRow {
 pub struct Progress {
     /// The table.
     pub oid: u32,
+    /// The backfill that it is read for, or 0.
+    pub backfill: i64,
     /// How many rows have been read.
     pub rows: u64,
     /// How many bytes they took.
     pub bytes: u64,
 }
 
-const COLUMNS: &str =
-    "slot, oid, schema_name, table_name, state, fresh, run, estimated_rows, total_bytes, read_rows, read_bytes,
+pub(super) const COLUMNS: &str =
+    "slot, backfill, endpoint, problem, root, oid, schema_name, table_name, state, fresh, run, estimated_rows, total_bytes, read_rows, read_bytes,
     (EXTRACT(epoch FROM started_at) * 1000000)::bigint AS started_at,
     (EXTRACT(epoch FROM finished_at) * 1000000)::bigint AS finished_at";
 
-fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+pub(super) fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     StoreError::table(action, "pgstream.snapshot_tables")
 }
 
@@ -95,12 +144,13 @@ fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn done_before(pool: &PgPool, slot: &str) -> Result<Vec<u32>, StoreError> {
-    let oids: Vec<i64> =
-        sqlx::query_scalar("SELECT oid FROM pgstream.snapshot_tables WHERE slot = $1 AND state = 'done'")
-            .bind(slot)
-            .fetch_all(pool)
-            .await
-            .map_err(failed("read"))?;
+    let oids: Vec<i64> = sqlx::query_scalar(
+        "SELECT oid FROM pgstream.snapshot_tables WHERE slot = $1 AND backfill = 0 AND state = 'done'",
+    )
+    .bind(slot)
+    .fetch_all(pool)
+    .await
+    .map_err(failed("read"))?;
     Ok(oids
         .into_iter()
         .filter_map(|oid| u32::try_from(oid).ok())
@@ -124,7 +174,7 @@ pub async fn plan(
     let oids = |relations: &[Relation]| -> Vec<i64> {
         relations.iter().map(|relation| i64::from(relation.oid)).collect()
     };
-    sqlx::query("DELETE FROM pgstream.snapshot_tables WHERE slot = $1 AND oid <> ALL ($2)")
+    sqlx::query("DELETE FROM pgstream.snapshot_tables WHERE slot = $1 AND backfill = 0 AND oid <> ALL ($2)")
         .bind(slot)
         .bind(oids(exists))
         .execute(&mut *transaction)
@@ -140,7 +190,7 @@ pub async fn plan(
                 run.run, a.rows, a.bytes
            FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $8::text[])
                 AS a(oid, schema_name, table_name, rows, bytes, root), run
-             ON CONFLICT (slot, oid) DO UPDATE
+             ON CONFLICT (slot, backfill, oid) DO UPDATE
             SET schema_name = excluded.schema_name, table_name = excluded.table_name,
                 estimated_rows = excluded.estimated_rows, total_bytes = excluded.total_bytes,
                 state = CASE WHEN t.state = 'done' AND $7 THEN 'pending' ELSE t.state END,
@@ -175,7 +225,7 @@ pub async fn plan(
     .await
     .map_err(failed("write to"))?;
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM pgstream.snapshot_tables WHERE slot = $1 AND oid = ANY ($2)"
+        "SELECT {COLUMNS} FROM pgstream.snapshot_tables WHERE slot = $1 AND backfill = 0 AND oid = ANY ($2)"
     )))
     .bind(slot)
     .bind(oids(tables))
@@ -189,29 +239,32 @@ pub async fn plan(
         .map_err(failed("read"))
 }
 
-/// A table is read from its start, under this snapshot, for these endpoints that were never sent a change of it. One
-/// transaction: a table that was begun and is begun again has no more of them.
+/// A table is read from its start, under this snapshot. What it sees is left out for the endpoints that were never sent a
+/// change of the table, where `leaves_out`. One transaction.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn begin(
     pool: &PgPool,
     slot: &str,
-    table: &Relation,
+    (table, backfill): (&Relation, i64),
     snapshot: &Exported,
-    without_history: &[&str],
+    leaves_out: bool,
 ) -> Result<(), StoreError> {
     let mut transaction = pool.begin().await.map_err(failed("write to"))?;
-    sends_rows(&mut transaction, slot, table, snapshot, without_history).await?;
+    if backfill == 0 {
+        sends_rows(&mut transaction, slot, table, snapshot, leaves_out).await?;
+    }
     sqlx::query(
         "UPDATE pgstream.snapshot_tables
             SET state = 'reading', fresh = false, total_bytes = $3, read_rows = 0, read_bytes = 0, started_at = now(),
-                finished_at = NULL
-          WHERE slot = $1 AND oid = $2",
+                finished_at = NULL, problem = NULL
+          WHERE slot = $1 AND oid = $2 AND backfill = $4 AND state <> 'cancelled'",
     )
     .bind(slot)
     .bind(i64::from(table.oid))
     .bind(number(table.bytes))
+    .bind(backfill)
     .execute(&mut *transaction)
     .await
     .map_err(failed("write to"))?;
@@ -225,15 +278,16 @@ pub async fn begin(
 pub async fn progress(pool: &PgPool, slot: &str, tables: &[Progress]) -> Result<(), StoreError> {
     let update = sqlx::query(
         "UPDATE pgstream.snapshot_tables AS t SET read_rows = p.rows, read_bytes = p.bytes
-           FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS p(oid, rows, bytes)
-          WHERE t.slot = $1 AND t.oid = p.oid AND t.state = 'reading'",
+           FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS p(oid, rows, bytes, backfill)
+          WHERE t.slot = $1 AND t.oid = p.oid AND t.backfill = p.backfill AND t.state = 'reading'",
     );
     let each = |of: fn(&Progress) -> i64| tables.iter().map(of).collect::<Vec<i64>>();
     let update = update
         .bind(slot)
         .bind(each(|table| i64::from(table.oid)))
         .bind(each(|table| number(table.rows)))
-        .bind(each(|table| number(table.bytes)));
+        .bind(each(|table| number(table.bytes)))
+        .bind(each(|table| table.backfill));
     write(pool, update).await
 }
 
@@ -245,10 +299,11 @@ pub async fn done(pool: &PgPool, slot: &str, table: &Progress) -> Result<(), Sto
     let update = sqlx::query(
         "UPDATE pgstream.snapshot_tables
             SET state = 'done', read_rows = $3, read_bytes = $4, finished_at = now()
-          WHERE slot = $1 AND oid = $2",
+          WHERE slot = $1 AND oid = $2 AND backfill = $5 AND state <> 'cancelled'",
     );
     let update = update.bind(slot).bind(i64::from(table.oid));
-    write(pool, update.bind(number(table.rows)).bind(number(table.bytes))).await
+    let update = update.bind(number(table.rows)).bind(number(table.bytes));
+    write(pool, update.bind(table.backfill)).await
 }
 
 /// A table cannot be read, and is set aside until the next start: its changes go on, and nothing is left out of them.
@@ -271,25 +326,28 @@ pub async fn waiting(pool: &PgPool, slot: &str, oid: u32) -> Result<(), StoreErr
 async fn put_off(pool: &PgPool, slot: &str, oid: u32, state: SnapshotState) -> Result<(), StoreError> {
     let update = sqlx::query(
         "WITH endpoints AS (
-             UPDATE pgstream.snapshot_endpoints SET snapshot = NULL, until_lsn = NULL WHERE slot = $1 AND oid = $2)
+             UPDATE pgstream.snapshot_endpoints SET snapshot = NULL, until_lsn = NULL, fresh = false WHERE slot = $1 AND oid = $2)
          UPDATE pgstream.snapshot_tables SET state = $3, started_at = NULL, fresh = fresh AND $3 = 'waiting'
-          WHERE slot = $1 AND oid = $2",
+          WHERE slot = $1 AND oid = $2 AND backfill = 0",
     );
     write(pool, update.bind(slot).bind(i64::from(oid)).bind(state.as_str())).await
 }
 
-async fn write(pool: &PgPool, statement: Query<'_, Postgres, PgArguments>) -> Result<(), StoreError> {
+pub(super) async fn write(
+    pool: &PgPool,
+    statement: Query<'_, Postgres, PgArguments>,
+) -> Result<(), StoreError> {
     let done = statement.execute(pool).await;
     done.map(drop).map_err(failed("write to"))
 }
 
-/// What is known of all tables, in the order of their names.
+/// What is known of all tables that are not read for a backfill, in the order of their names.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn list(pool: &PgPool) -> Result<Vec<TableRow>, StoreError> {
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM pgstream.snapshot_tables ORDER BY slot, schema_name, table_name, oid"
+        "SELECT {COLUMNS} FROM pgstream.snapshot_tables WHERE backfill = 0 ORDER BY slot, schema_name, table_name, oid"
     )))
     .fetch_all(pool)
     .await
@@ -301,15 +359,20 @@ pub async fn list(pool: &PgPool) -> Result<Vec<TableRow>, StoreError> {
 }
 
 /// Both names of a root as one text.
-fn root((schema, table): &(String, String)) -> String {
+pub(super) fn root((schema, table): &(String, String)) -> String {
     serde_json::json!([schema, table]).to_string()
 }
 
-fn number(count: u64) -> i64 {
+/// The other way round.
+fn names(root: Option<&str>) -> Option<(String, String)> {
+    serde_json::from_str(root?).ok()
+}
+
+pub(super) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn row(row: &PgRow) -> Result<TableRow, sqlx::Error> {
+pub(super) fn row(row: &PgRow) -> Result<TableRow, sqlx::Error> {
     let count = |column: &str| row.try_get(column).map(i64::unsigned_abs);
     let state: &str = row.try_get("state")?;
     let known = SnapshotState::ALL
@@ -318,6 +381,10 @@ fn row(row: &PgRow) -> Result<TableRow, sqlx::Error> {
     let oid: i64 = row.try_get("oid")?;
     Ok(TableRow {
         slot: row.try_get("slot")?,
+        backfill: row.try_get("backfill")?,
+        endpoint: row.try_get("endpoint")?,
+        problem: row.try_get("problem")?,
+        root: names(row.try_get("root")?),
         oid: u32::try_from(oid).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
         schema: row.try_get("schema_name")?,
         table: row.try_get("table_name")?,

@@ -1,0 +1,282 @@
+//! The task that writes held changes, and moves them in the end.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{debug, info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::{Closing, HoldParts};
+use crate::delivery::model::{Attempts, Hold, Written};
+use crate::delivery::{Outbox, Target};
+use crate::event::{Event, table_hash};
+use crate::pipeline::hand_over::{LeftOut, leaves_out};
+use crate::progress::SettleToken;
+use crate::store::StoreError;
+use crate::store::snapshot as held;
+
+/// How many changes are written, or moved, at one time.
+const BATCH_ROWS: usize = 1000;
+/// How many bytes of payload are written at one time, but for one larger change.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// With so many left to be moved, the stream may as well wait for them.
+const FEW_ROWS: u64 = 100;
+/// The pause after a failure of the store.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A change that is to be held.
+pub(super) struct Change {
+    pub(super) hold: Hold,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) event: Arc<Event>,
+    pub(super) xid: Option<u32>,
+    pub(super) token: SettleToken,
+}
+
+/// What the keeper is told.
+pub(super) enum Told {
+    /// Keep this change.
+    Keep(Change),
+    /// Nothing is to come before these any more: move what is held, but for what is left out.
+    Release(Hold, Vec<LeftOut>, oneshot::Sender<()>),
+    /// The last change of this hold was given over.
+    Stopped(i64),
+}
+
+/// A hold that is being released.
+struct Release {
+    hold: Hold,
+    left_out: Vec<LeftOut>,
+    outbox: Option<Arc<Outbox>>,
+    stage: Stage,
+    moved: u64,
+    closed: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Changes may be added all the time.
+    Moving,
+    /// The intake was asked to stop.
+    Stopping,
+    /// Nothing is added any more.
+    Last,
+}
+
+pub(super) struct Keeper {
+    parts: HoldParts,
+    told: mpsc::UnboundedReceiver<Told>,
+    closing: mpsc::UnboundedSender<Closing>,
+    changes: VecDeque<Change>,
+    releases: VecDeque<Release>,
+    /// How much is held.
+    bytes: HashMap<i64, u64>,
+    /// Whether it was said that reading pauses.
+    is_told: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        parts: HoldParts,
+        told: mpsc::UnboundedReceiver<Told>,
+        closing: mpsc::UnboundedSender<Closing>,
+    ) -> Self {
+        Self {
+            parts,
+            told,
+            closing,
+            changes: VecDeque::new(),
+            releases: VecDeque::new(),
+            bytes: HashMap::new(),
+            is_told: false,
+        }
+    }
+
+    /// Keeps and releases until nobody can tell it anything any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            while let Ok(told) = self.told.try_recv() {
+                self.take(told);
+            }
+            let writes = self.first_is_within_bounds().await;
+            // In turns: neither may the stream wait for a long move, nor the other way round.
+            let worked = match self.write(writes).await {
+                Ok(()) => self.step().await.map(|stepped| stepped || writes),
+                Err(error) => Err(error),
+            };
+            match worked {
+                Ok(true) => {}
+                Ok(false) => match self.told.recv().await {
+                    Some(told) => self.take(told),
+                    None => return,
+                },
+                Err(error) => {
+                    warn!(self.parts.log, "held changes cannot be written to the store, trying again until they can; nothing \
+                        is lost, and what is not written is not confirmed"; "error" => #&error);
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Keep(change) => self.changes.push_back(change),
+            Told::Release(hold, left_out, closed) => {
+                let outbox = Target::parse(&hold.endpoint).ok();
+                self.releases.push_back(Release {
+                    outbox: outbox.map(|target| self.parts.dispatcher.outbox(&target)),
+                    hold,
+                    left_out,
+                    stage: Stage::Moving,
+                    moved: 0,
+                    closed: Some(closed),
+                });
+            }
+            Told::Stopped(hold) => {
+                let stopped = self.releases.iter_mut().find(|release| release.hold.id == hold);
+                if let Some(release) = stopped {
+                    release.stage = Stage::Last;
+                }
+            }
+        }
+    }
+
+    /// Whether there is a change to be written, and its hold may hold more. What is behind it waits as well, with its bytes in
+    /// the budget, so that reading pauses.
+    async fn first_is_within_bounds(&mut self) -> bool {
+        let Some(first) = self.changes.front() else {
+            return false;
+        };
+        let id = first.hold.id;
+        if self.releases.iter().any(|release| release.hold.id == id) {
+            return true;
+        }
+        let held = match self.bytes.get(&id) {
+            Some(held) => *held,
+            None => match held::held_bytes(&self.parts.store, id).await {
+                Ok(held) => *self.bytes.entry(id).or_insert(held),
+                Err(_) => return true,
+            },
+        };
+        let is_within = held < self.parts.max_bytes;
+        if !is_within && !self.is_told {
+            warn!(self.parts.log, "as many changes are held for an endpoint as its backlog may have bytes; reading the stream \
+                pauses until it was sent the rows of their table"; "endpoint" => %first.outbox.target(), "bytes" => held);
+        }
+        self.is_told = !is_within;
+        is_within
+    }
+
+    /// Writes the first changes that are of one hold, and settles them.
+    async fn write(&mut self, is_due: bool) -> Result<(), StoreError> {
+        let Some(first) = self.changes.front().filter(|_| is_due) else {
+            return Ok(());
+        };
+        let hold = first.hold.id;
+        let mut bytes = 0;
+        let fits = |change: &&Change| {
+            let is_first = bytes == 0;
+            bytes += change.event.payload.len();
+            change.hold.id == hold && (is_first || bytes <= BATCH_BYTES)
+        };
+        let count = self
+            .changes
+            .iter()
+            .take(BATCH_ROWS)
+            .take_while(fits)
+            .count()
+            .max(1);
+        let none = Attempts::default();
+        let changes = || self.changes.iter().take(count);
+        let rows: Vec<Written<'_>> = changes()
+            .map(|change| Written::of(&change.event, &none))
+            .collect();
+        let xids: Vec<Option<u32>> = changes().map(|change| change.xid).collect();
+        held::keep(&self.parts.store, hold, &rows, &xids).await?;
+        for change in self.changes.drain(..count) {
+            *self.bytes.entry(hold).or_default() += change.event.payload.len() as u64;
+            change.token.settle();
+        }
+        Ok(())
+    }
+
+    /// A step of the first release that can be made one of, if there is any.
+    async fn step(&mut self) -> Result<bool, StoreError> {
+        // What it holds last is written before it is moved.
+        let is_written = |hold: i64| self.changes.iter().all(|change| change.hold.id != hold);
+        let position = self.releases.iter().position(|release| match release.stage {
+            Stage::Moving => true,
+            Stage::Stopping => false,
+            Stage::Last => is_written(release.hold.id),
+        });
+        let Some(mut release) = position.and_then(|position| self.releases.remove(position)) else {
+            return Ok(false);
+        };
+        let stepped = self.step_of(&mut release).await;
+        match stepped {
+            Ok(true) => {
+                self.bytes.remove(&release.hold.id);
+                Ok(true)
+            }
+            other => {
+                // Others have their turn.
+                self.releases.push_back(release);
+                other.map(|_| true)
+            }
+        }
+    }
+
+    /// Whether it is closed.
+    async fn step_of(&self, release: &mut Release) -> Result<bool, StoreError> {
+        let hold = &release.hold;
+        let is_left_out = |one: &held::Held| {
+            let table = table_hash(&one.schema, &one.table);
+            leaves_out(
+                &release.left_out,
+                table,
+                (one.xid, one.commit_lsn),
+                &hold.endpoint,
+            )
+        };
+        let limit = u32::try_from(BATCH_ROWS).unwrap_or(u32::MAX);
+        let done = held::release(&self.parts.store, hold, is_left_out, limit).await?;
+        if done.put > 0
+            && let Some(outbox) = &release.outbox
+        {
+            self.parts.dispatcher.backlog_grew(outbox);
+        }
+        release.moved += done.put;
+        match release.stage {
+            Stage::Moving if done.taken <= FEW_ROWS => {
+                release.stage = Stage::Stopping;
+                self.tell(Closing::Stop(hold.id, release.left_out.clone()));
+            }
+            Stage::Last if done.taken == 0 => {
+                held::end_hold(&self.parts.store, hold.id).await?;
+                self.tell(Closing::GoOn(hold.id));
+                if let Some(closed) = release.closed.take() {
+                    // Whoever has waited for it may be gone.
+                    let _ = closed.send(());
+                }
+                if release.moved > 0 {
+                    info!(self.parts.log, "the changes of a table that were held while its rows were sent are released";
+                        "endpoint" => release.outbox.as_ref().map(|outbox| outbox.target().to_string()), "events" => release.moved);
+                } else {
+                    debug!(self.parts.log, "nothing was held while rows were sent"; "hold" => hold.id);
+                }
+                return Ok(true);
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn tell(&self, closing: Closing) {
+        // Whoever reads the stream may be gone: then the program ends.
+        let _ = self.closing.send(closing);
+        self.parts.wake.notify_one();
+    }
+}
