@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use pgstream::api::{self, Server};
 use pgstream::config::PgUrl;
 use pgstream::demo::cluster::{Cluster, Installation, StopMode};
+use pgstream::filter::TableFilter;
 use pgstream::http_server::Limits;
+use pgstream::snapshot::Asking;
 use pgstream::store::{self, MigrationSet, PgPool};
 use pgstream::subscription::{CacheMode, EventType, RefreshTasks, SubscriptionSet, Subscriptions};
 use serde_json::{Value, json};
@@ -55,6 +57,13 @@ impl World {
         let state = api::State {
             store: store.clone(),
             subscriptions: subscriptions.clone(),
+            asking: Asking {
+                source: store.clone(),
+                store: store.clone(),
+                slot: "unused".to_owned(),
+                filter: TableFilter::default(),
+                log: log.clone(),
+            },
             log,
         };
         let serving = tokio::spawn(server.serve(state, limits, shutdown.clone()));

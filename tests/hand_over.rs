@@ -1,12 +1,8 @@
 //! Suite `hand_over`: existing rows, then the changes: nothing is missing and nothing comes twice, whatever several sessions
 //! do meanwhile.
-//!
-//! Every row ever inserted has a number of its own (`born`), and so has every version of it (`v`). So what an endpoint gets is
-//! exact if each `born` is inserted once and each `v` comes once; and complete if what it makes of that is the table.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,107 +13,16 @@ use pgstream::snapshot::model::Exported;
 use pgstream::store;
 use pgstream::store::snapshot::{self, Progress, SnapshotState};
 use pgstream_proto::Lsn;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::database::{self, SLOT, initialised};
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::sessions::{self, POLL};
-use crate::support::world::{DEADLINE, Gate, Sql, World, receiver, webhook_id};
-
-const SESSIONS: usize = 3;
-/// A table with rows, and what the sessions do to it.
-const SET_UP: &str = "
-    CREATE SCHEMA test;
-    CREATE SEQUENCE test.numbers;
-    CREATE TABLE t (id bigint PRIMARY KEY, born bigint NOT NULL, v bigint NOT NULL, pad text);
-    INSERT INTO t SELECT n, nextval('test.numbers'), nextval('test.numbers'), repeat('x', 200)
-      FROM generate_series(1, 3000) AS n;
-    CREATE FUNCTION test.step() RETURNS void LANGUAGE plpgsql AS $$
-    DECLARE
-        dice int := (random() * 99)::int;
-        k bigint := (random() * 3999)::bigint + 1;
-        n bigint := nextval('test.numbers');
-    BEGIN
-        IF dice < 30 THEN
-            INSERT INTO t VALUES (k, n, nextval('test.numbers'), repeat('y', 100)) ON CONFLICT DO NOTHING;
-        ELSIF dice < 60 THEN
-            UPDATE t SET v = n WHERE id = k;
-        ELSIF dice < 80 THEN
-            DELETE FROM t WHERE id = k;
-        ELSIF dice < 90 THEN
-            -- Another key.
-            UPDATE t SET id = 4000 + n, v = n WHERE id = k;
-        ELSE
-            -- A part that is undone.
-            BEGIN
-                DELETE FROM t WHERE id BETWEEN k AND k + 10;
-                RAISE EXCEPTION 'undone';
-            EXCEPTION WHEN raise_exception THEN
-                UPDATE t SET v = n WHERE id = k + 1;
-            END;
-        END IF;
-    END $$";
-
-/// Waits until so many transactions more have ended.
-fn wait_for_more(done: &AtomicUsize, count: usize) {
-    sessions::wait_until_done(done, done.load(Ordering::Relaxed) + count);
-}
-
-fn number(row: &Value, name: &str) -> i64 {
-    let columns = row.as_array().into_iter().flatten();
-    let value = columns.clone().find(|column| column["name"] == name);
-    value
-        .and_then(|column| column["value"].as_i64())
-        .unwrap_or_else(|| panic!("{name} of {row}"))
-}
-
-/// What an endpoint makes of what it gets: the version of each row by its key.
-fn folded(requests: &[Arc<Request>]) -> BTreeMap<i64, i64> {
-    let mut rows = BTreeMap::new();
-    for request in requests {
-        let change = &request.json()["Data"];
-        match change["action"].as_str().unwrap() {
-            "I" => {
-                rows.insert(number(&change["columns"], "id"), number(&change["columns"], "v"));
-            }
-            "U" => {
-                rows.remove(&number(&change["identity"], "id"));
-                rows.insert(number(&change["columns"], "id"), number(&change["columns"], "v"));
-            }
-            "D" => {
-                rows.remove(&number(&change["identity"], "id"));
-            }
-            _ => rows.clear(),
-        }
-    }
-    rows
-}
-
-/// The same of the table.
-fn table(sql: &mut Sql) -> BTreeMap<i64, i64> {
-    let rows: Vec<String> = sql.values("SELECT id || ' ' || v FROM t");
-    rows.iter()
-        .map(|row| row.split_once(' ').unwrap())
-        .map(|(id, v)| (id.parse().unwrap(), v.parse().unwrap()))
-        .collect()
-}
-
-fn assert_same(folded: &BTreeMap<i64, i64>, table: &BTreeMap<i64, i64>) {
-    let difference: Vec<_> = folded
-        .iter()
-        .map(|row| ("has", row))
-        .filter(|(_, (id, v))| table.get(id) != Some(v))
-        .chain(
-            table
-                .iter()
-                .map(|row| ("lacks", row))
-                .filter(|(_, (id, v))| folded.get(id) != Some(v)),
-        )
-        .take(10)
-        .collect();
-    assert!(difference.is_empty(), "the endpoint {difference:?}");
-}
+use crate::support::sessions::POLL;
+use crate::support::versions::{
+    assert_one_body_an_id, assert_same, folded, number, subscribe, table, wait_for_more, while_writing, world,
+};
+use crate::support::world::{DEADLINE, Gate, World, receiver};
 
 /// Each row is inserted once, and each version of it comes once.
 fn assert_exact(requests: &[Arc<Request>]) {
@@ -161,47 +66,6 @@ fn wait_until_it_waits(program: &mut Program) {
             .as_str()
             .is_some_and(|msg| msg.contains("its rows wait"))
     });
-}
-
-fn subscribe(sql: &mut Sql, url: &str, events: &str) {
-    sql.run(&format!(
-        "INSERT INTO pgstream.webhook_subscriptions (url, schema_name, table_name, event_types)
-         VALUES ('{url}', 'public', 't', '{{{events}}}')"
-    ));
-}
-
-fn world() -> World {
-    let mut world = World::new(&[("max_prepared_transactions", "5"), ("deadlock_timeout", "100ms")]);
-    world.sql.run(SET_UP);
-    world
-}
-
-/// With sessions that write all along, does `then`; afterwards what was written is delivered.
-fn while_writing(world: &mut World, then: impl FnOnce(&World, &mut Sql, &AtomicUsize)) {
-    let (ended, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let mut sql = Sql::open(&world.cluster, "postgres");
-    thread::scope(|scope| {
-        for _ in 0..SESSIONS {
-            scope.spawn(|| sessions::write(&world.cluster, "2s", &done, |_| !ended.load(Ordering::Relaxed)));
-        }
-        // Whatever becomes of it, the others must not write for ever.
-        let end = scopeguard(&ended);
-        wait_for_more(&done, 100);
-        then(world, &mut sql, &done);
-        drop(end);
-    });
-    world.sql.wait_until_delivered();
-}
-
-/// Ends the writing when it is dropped.
-fn scopeguard(ended: &AtomicBool) -> impl Drop + '_ {
-    struct End<'a>(&'a AtomicBool);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    End(ended)
 }
 
 #[test]
@@ -327,23 +191,8 @@ fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
     world.sql.wait_until_delivered();
     let requests = receiver.requests();
     assert_same(&folded(&requests), &table(&mut world.sql));
-    let mut bodies: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for request in &requests {
-        let mut change = request.json()["Data"].clone();
-        // A row that is read again is of another moment, and the same.
-        change["timestamp"] = Value::Null;
-        bodies
-            .entry(webhook_id(request))
-            .or_default()
-            .insert(change.to_string());
-    }
-    let odd: Vec<_> = bodies
-        .values()
-        .filter(|bodies| bodies.len() > 1)
-        .take(3)
-        .collect();
-    assert!(odd.is_empty(), "one id, two changes: {odd:?}");
-    assert!(requests.len() > bodies.len(), "something came twice");
+    let ids = assert_one_body_an_id(&requests);
+    assert!(requests.len() > ids, "something came twice");
     drop(running);
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 mod api;
+mod backfill;
 mod backlog;
 mod batches;
 mod boundaries;

@@ -7,6 +7,8 @@ use std::process::{Child, Output, Stdio};
 use pgstream::api::{self, Server};
 use pgstream::demo::cluster::Cluster;
 use pgstream::endpoint::model::Standing;
+use pgstream::filter::TableFilter;
+use pgstream::snapshot::Asking;
 use pgstream::store::endpoints::{self, Change, Changes};
 use pgstream::store::{self, MigrationSet, PgPool};
 use pgstream::subscription::{CacheMode, Subscriptions};
@@ -15,7 +17,7 @@ use slog::{Discard, Logger, o};
 use tokio_util::sync::CancellationToken;
 use ureq::Agent;
 
-use crate::support::database::{cluster, run, session, url, value, values, wait_until};
+use crate::support::database::{SLOT, cluster, run, session, url, value, values, wait_until};
 use crate::support::program::pgstream;
 
 /// A store, and sessions on it.
@@ -147,8 +149,15 @@ impl Api {
         let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = server.address();
         let state = api::State {
-            store,
+            store: store.clone(),
             subscriptions,
+            asking: Asking {
+                source: store.clone(),
+                store: store.clone(),
+                slot: SLOT.to_owned(),
+                filter: TableFilter::default(),
+                log: log.clone(),
+            },
             log,
         };
         tokio::spawn(server.serve(state, api::LIMITS, shutdown.clone()));

@@ -15,6 +15,9 @@
 //! | `GET /webhooks/deadletters/ID` | | 200, that one with its payload |
 //! | `POST /webhooks/deadletters/replay` | `{"endpoint", "table", "since", "until", "id", "reason", "all", "dry_run", "to"}` | 200, what was replayed |
 //! | `POST /webhooks/deadletters/discard` | the same without `to` | 200, what was discarded |
+//! | `POST /webhooks/backfill` | `{"url", "tables", "excluded_tables"}` | 202, the number of the backfill, and its tables |
+//! | `GET /webhooks/backfill` | | 200, the backfills of the last days, and how far they are |
+//! | `POST /webhooks/backfill/cancel` | `{"id"}` | 200, how many tables are read no further |
 //!
 //! A move, a replay and a discarding end after some time with `"complete": false`: the same request goes on.
 //!
@@ -27,6 +30,7 @@
 //! room `store`, and what an operator can do, the room `operator`. Deliberately absent: authentication. The server listens on loopback unless told
 //! otherwise.
 
+mod backfill;
 mod dead_letters;
 mod endpoints;
 mod handlers;

@@ -16,7 +16,7 @@ use warp::reply::Response;
 use super::handlers::shown;
 use super::refusal::Refusal;
 use super::routes::{Posted, answer, got, posted};
-use super::{State, dead_letters, endpoints};
+use super::{State, backfill, dead_letters, endpoints};
 use crate::http_server::Limits;
 use crate::operator::OperatorError;
 
@@ -33,7 +33,7 @@ pub(super) struct Desk {
     turn: Arc<Semaphore>,
 }
 
-/// Everything below `/webhooks/endpoints` and `/webhooks/deadletters`.
+/// Everything below `/webhooks/endpoints`, `/webhooks/deadletters` and `/webhooks/backfill`.
 pub(super) fn routes(state: State, limits: Limits) -> BoxedFilter<(Response,)> {
     let desk = Desk {
         state,
@@ -57,7 +57,40 @@ pub(super) fn routes(state: State, limits: Limits) -> BoxedFilter<(Response,)> {
         .then(async |act: Act, posted: Posted, desk: Desk| {
             answer(async { endpoints::act(&desk, act, &posted?).await }).await
         });
-    look.or(act).unify().or(letters(&desk, limits)).unify().boxed()
+    look.or(act)
+        .unify()
+        .or(letters(&desk, limits))
+        .unify()
+        .or(backfills(&desk, limits))
+        .unify()
+        .boxed()
+}
+
+fn backfills(desk: &BoxedFilter<(Desk,)>, limits: Limits) -> BoxedFilter<(Response,)> {
+    let ask = warp::path!("webhooks" / "backfill")
+        .and(warp::post())
+        .and(posted(limits))
+        .and(desk.clone())
+        .then(async |posted: Posted, desk: Desk| {
+            answer(async { backfill::ask(&desk, &posted?).await }).await
+        });
+    let list = warp::path!("webhooks" / "backfill")
+        .and(got())
+        .and(desk.clone())
+        .then(async |got: Result<(), Refusal>, desk: Desk| {
+            answer(async {
+                got.map_err(|_| Refusal::method_not_allowed("GET, HEAD, POST"))?;
+                backfill::list(&desk).await
+            })
+            .await
+        });
+    let cancel = warp::path!("webhooks" / "backfill" / "cancel")
+        .and(posted(limits))
+        .and(desk.clone())
+        .then(async |posted: Posted, desk: Desk| {
+            answer(async { backfill::cancel(&desk, &posted?).await }).await
+        });
+    ask.or(list).unify().or(cancel).unify().boxed()
 }
 
 fn letters(desk: &BoxedFilter<(Desk,)>, limits: Limits) -> BoxedFilter<(Response,)> {
@@ -157,7 +190,7 @@ pub(super) async fn fulfil<D: serde::Serialize>(
     }
 }
 
-fn refusal(state: &State, error: OperatorError) -> Refusal {
+pub(super) fn refusal(state: &State, error: OperatorError) -> Refusal {
     let text = error.to_string();
     match error {
         OperatorError::Invalid {
@@ -165,6 +198,7 @@ fn refusal(state: &State, error: OperatorError) -> Refusal {
         } => Refusal::invalid_body(text),
         OperatorError::Invalid { field, message } => Refusal::invalid_field(field, message),
         OperatorError::UnknownEndpoint { field, .. } => Refusal::unknown("unknown_endpoint", field, text),
+        OperatorError::UnknownBackfill(_) => Refusal::unknown("unknown_backfill", "id", text),
         OperatorError::UnknownLetter(_) => Refusal::unknown("unknown_dead_letter", "id", text),
         OperatorError::AmbiguousLetter { .. } => Refusal::conflict("ambiguous_dead_letter", text),
         OperatorError::Standing(_) => Refusal::conflict("standing", text),
@@ -175,7 +209,7 @@ fn refusal(state: &State, error: OperatorError) -> Refusal {
     }
 }
 
-fn unavailable() -> Refusal {
+pub(super) fn unavailable() -> Refusal {
     Refusal::store_unavailable("the store does not answer as it should: try again later")
 }
 

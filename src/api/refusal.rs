@@ -68,7 +68,7 @@ impl Refusal {
             StatusCode::NOT_FOUND,
             "not_found",
             "nothing is served at this path: there are /webhooks/subscribe, /webhooks/unsubscribe, \
-             /webhooks/subscriptions, /webhooks/endpoints and /webhooks/deadletters",
+             /webhooks/subscriptions, /webhooks/endpoints, /webhooks/deadletters and /webhooks/backfill",
         )
     }
 

@@ -2,6 +2,7 @@
 
 use slog::Logger;
 
+use crate::snapshot::Asking;
 use crate::store::PgPool;
 use crate::subscription::Subscriptions;
 
@@ -12,6 +13,8 @@ pub struct State {
     pub store: PgPool,
     /// The set in use, which a change is put into before it is answered.
     pub subscriptions: Subscriptions,
+    /// Where backfills are asked for.
+    pub asking: Asking,
     /// Where failures of the store are logged.
     pub log: Logger,
 }

@@ -7,6 +7,7 @@ use slog::trace;
 
 use super::Early;
 use super::argv::{self, UsageError};
+use super::backfill::BackfillCommand;
 use super::config::ConfigCommand;
 use super::context::Context;
 use super::dead_letters::DeadLettersCommand;
@@ -57,6 +58,8 @@ pub enum Command {
     Run(RunCommand),
     /// Deliver existing rows to the subscribed webhooks.
     Snapshot(SnapshotCommand),
+    /// Have rows sent once more to one endpoint.
+    Backfill(BackfillCommand),
     /// Look at endpoints, and say what is to be done with them.
     Endpoints(EndpointsCommand),
     /// Look at dead letters, replay or discard them.
@@ -121,6 +124,7 @@ impl Command {
             Self::TearDown(command) => command.execute(context),
             Self::Run(command) => command.execute(context),
             Self::Snapshot(command) => command.execute(context),
+            Self::Backfill(command) => command.execute(context),
             Self::Endpoints(command) => command.execute(context),
             Self::DeadLetters(command) => command.execute(context),
             Self::Config(command) => command.execute(context),

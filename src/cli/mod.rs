@@ -6,6 +6,7 @@
 
 mod arguments;
 pub mod argv;
+mod backfill;
 mod config;
 mod context;
 mod database;

@@ -120,7 +120,10 @@ pub async fn change_standing(
 }
 
 /// Refuses a URL that nothing names.
-pub(super) async fn check_known(pool: &PgPool, field: &'static str, url: &str) -> Result<(), OperatorError> {
+///
+/// # Errors
+/// [`OperatorError::UnknownEndpoint`], [`OperatorError::Store`]
+pub async fn check_known(pool: &PgPool, field: &'static str, url: &str) -> Result<(), OperatorError> {
     // A zero character is in no text of PostgreSQL's, and so in no URL that it knows.
     if !url.contains('\0') && known::has_endpoint(pool, url).await? {
         return Ok(());

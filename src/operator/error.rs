@@ -23,6 +23,9 @@ pub enum OperatorError {
         /// The known one most like it, if any is.
         nearest: Option<String>,
     },
+    /// There is no such backfill.
+    #[error("there is no backfill {0}: `pgstream backfill --list` shows which there are")]
+    UnknownBackfill(i64),
     /// There is no such dead letter.
     #[error("there is no dead letter {0}: `pgstream deadletters list` shows which there are")]
     UnknownLetter(String),

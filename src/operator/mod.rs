@@ -4,6 +4,7 @@
 //! - [`settings`]: how to talk to one.
 //! - [`moving`]: a backlog goes to another endpoint.
 //! - [`letters`]: look at dead letters, replay and discard them.
+//! - [`backfills`]: look at them, break them off.
 //! - [`documents`]: what is answered, in the shape that programs read.
 //!
 //! Everything is done in the store's database, whether `run` is up or not; a running program hears of it over the
@@ -12,6 +13,7 @@
 //!
 //! Input is text, as an operator writes it, and is read here, so that the command line and the API take the same.
 
+pub mod backfills;
 pub mod documents;
 pub mod endpoints;
 mod error;

@@ -9,6 +9,7 @@
 //! The end, in order: reading stops; what is in flight finishes, while feedback goes on; the last LSN is confirmed and
 //! the stream closed; then the API and the subscriptions end.
 
+mod backfill;
 mod databases;
 mod engine;
 mod rows;
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+pub use self::backfill::{AskedFor, BackfillError, backfill};
 use self::databases::Databases;
 use self::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
 use self::rows::{Planned, wake};
@@ -137,6 +139,7 @@ pub async fn run_with(
     let state = api::State {
         store: store.clone(),
         subscriptions: subscriptions.clone(),
+        asking: backfill::asking(&config, &databases, &log),
         log: log.clone(),
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);

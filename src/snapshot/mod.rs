@@ -20,6 +20,7 @@
 //! Knows the rooms it is between: tables come from `store`, rows go to `pipeline`. Must not know: endpoints, sockets.
 
 mod alone;
+mod ask;
 mod backfill;
 pub mod choose;
 mod hand_over;
@@ -37,6 +38,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::alone::{Report, take};
+pub use self::ask::{Asked, Asking};
 use self::choose::{Obstacle, Wanted, choose};
 pub use self::hand_over::{Left, StreamSnapshots, left_out};
 use self::model::Relation;
@@ -54,6 +56,12 @@ pub enum SnapshotError {
     /// Nothing was read, since not all can be.
     #[error("cannot read the tables that are asked for: {}", told(.0))]
     Obstacles(Vec<Obstacle>),
+    /// All of them are left out.
+    #[error(
+        "of the tables that match, none is left to read: all are excluded, or have no rows of their own, or are left out by \
+        the filter of tables (PGSTREAM_FILTER_*)"
+    )]
+    Nothing,
     /// A database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -78,7 +86,7 @@ impl SnapshotError {
                 .sqlstate()
                 .is_some_and(|state| !PASSING.iter().any(|class| state.starts_with(class))),
             Self::TooManyColumns(_) | Self::OddRow => true,
-            Self::Obstacles(_) | Self::Interrupted => false,
+            Self::Obstacles(_) | Self::Nothing | Self::Interrupted => false,
         }
     }
 }

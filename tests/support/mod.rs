@@ -6,4 +6,5 @@ pub(crate) mod engine;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod sessions;
+pub(crate) mod versions;
 pub(crate) mod world;

@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pgstream::demo::cluster::Cluster;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::database;
+use super::world::{Sql, World};
 
 /// How often it is looked how far they are.
 pub(crate) const POLL: Duration = Duration::from_millis(2);
@@ -50,5 +53,34 @@ pub(crate) fn write(
 pub(crate) fn wait_until_done(done: &AtomicUsize, count: usize) {
     while done.load(Ordering::Relaxed) < count {
         thread::sleep(POLL);
+    }
+}
+
+/// A session of the server that is stopped where it waits for the lock of a table, which it has by now. Goes on when it is
+/// dropped.
+pub(crate) struct StoppedReader(Pid);
+
+impl StoppedReader {
+    /// Has `read` begin to read table `t`, and stops that reading.
+    pub(crate) fn of(world: &World, read: impl FnOnce()) -> Self {
+        let mut sql = Sql::open(&world.cluster, "postgres");
+        let mut locking = Sql::open(&world.cluster, "postgres");
+        locking.run("BEGIN");
+        locking.run("LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+        read();
+        let waiting =
+            "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE ONLY%'";
+        sql.wait_for(&format!("SELECT count(*) = 1 {waiting}"));
+        let pid = Pid::from_raw(sql.value(&format!("SELECT pid {waiting}")));
+        kill(pid, Signal::SIGSTOP).expect("the server's session can be stopped");
+        locking.run("COMMIT");
+        Self(pid)
+    }
+}
+
+impl Drop for StoppedReader {
+    fn drop(&mut self) {
+        // It may have been ended.
+        let _ = kill(self.0, Signal::SIGCONT);
     }
 }

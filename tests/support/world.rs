@@ -85,9 +85,11 @@ impl Sql {
         self.value("SELECT pg_current_wal_lsn()::text")
     }
 
-    /// Waits until everything written so far has been delivered to whom it was to be: it is confirmed, and in no backlog.
+    /// Waits until everything written so far has been delivered to whom it was to be: it is confirmed, not held,
+    /// and in no backlog.
     pub(crate) fn wait_until_delivered(&mut self) {
         self.wait_until_settled();
+        self.wait_for("SELECT count(*) = 0 FROM pgstream.snapshot_holds");
         self.wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
     }
 

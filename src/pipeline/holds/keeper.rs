@@ -161,9 +161,10 @@ impl Keeper {
                 Err(_) => return true,
             },
         };
-        let is_within = held < self.parts.max_bytes;
+        // The rest is for what it has in its backlog when they are released.
+        let is_within = held < self.parts.max_bytes / 2;
         if !is_within && !self.is_told {
-            warn!(self.parts.log, "as many changes are held for an endpoint as its backlog may have bytes; reading the stream \
+            warn!(self.parts.log, "the changes that are held for an endpoint have half of the bytes that its backlog may have; reading the stream \
                 pauses until it was sent the rows of their table"; "endpoint" => %first.outbox.target(), "bytes" => held);
         }
         self.is_told = !is_within;

@@ -54,7 +54,7 @@ pub struct HoldParts {
     pub budget: Arc<Budget>,
     /// Wakes the stream.
     pub wake: Arc<Notify>,
-    /// So many bytes may be held for an endpoint and table before reading pauses.
+    /// So many bytes may be in the backlog of an endpoint. With half of that held, reading pauses.
     pub max_bytes: u64,
     /// Where trouble is told.
     pub log: Logger,
