@@ -14,6 +14,7 @@ mod secret;
 pub mod slot_name;
 mod sources;
 pub mod suggest;
+mod synonyms;
 mod value;
 mod yaml;
 

@@ -9,6 +9,7 @@ use super::error::{Origin, Problem};
 use super::file;
 use super::keys::{self, KEYS, Key, PREFIX, State};
 use super::suggest::nearest;
+use super::synonyms::{self, Synonym};
 use super::yaml::{self, Document};
 
 /// The places a configuration is read from. Not `Debug`: URLs with passwords are among the values.
@@ -54,6 +55,8 @@ pub(super) struct Found {
 #[derive(Clone, Default)]
 pub(super) struct Layers {
     values: BTreeMap<&'static str, Found>,
+    /// What was set by another name.
+    synonyms: BTreeMap<&'static str, Found>,
     /// What is wrong with the sources themselves.
     pub(super) problems: Vec<Problem>,
     /// What is probably a mistake and does no harm.
@@ -78,6 +81,8 @@ impl Layers {
                 },
             );
         }
+        let set = std::mem::take(&mut layers.synonyms);
+        synonyms::resolve(set, &mut layers.values, &mut layers.problems);
         for key in &KEYS {
             layers.refuse_what_is_not_available(key);
         }
@@ -119,7 +124,9 @@ impl Layers {
                 position: None,
             };
             let Some(key) = keys::find(&name) else {
-                if name.starts_with(PREFIX) {
+                if let Some(synonym) = synonyms::find(&name) {
+                    self.take_synonym(synonym, value, origin);
+                } else if name.starts_with(PREFIX) {
                     self.problems.push(Problem::new(origin, unknown(&name)));
                 }
                 continue;
@@ -162,6 +169,12 @@ impl Layers {
         }
     }
 
+    fn take_synonym(&mut self, synonym: &'static Synonym, value: String, origin: Origin) {
+        if !value.is_empty() {
+            self.synonyms.insert(synonym.name, Found { value, origin });
+        }
+    }
+
     fn read_environment(&mut self, sources: &Sources) {
         for (name, value) in &sources.environment {
             let is_key = |name: &&str| name.starts_with(PREFIX) && *name != keys::PROGRAMS_FOLDER;
@@ -170,6 +183,10 @@ impl Layers {
             };
             let origin = Origin::Environment(name.to_owned());
             let Some(key) = keys::find(name) else {
+                if let (Some(synonym), Some(value)) = (synonyms::find(name), value.to_str()) {
+                    self.take_synonym(synonym, value.to_owned(), origin);
+                    continue;
+                }
                 self.warnings.push(format!("{origin}: {}", unknown(name)));
                 continue;
             };
@@ -191,7 +208,8 @@ impl Layers {
 
 fn unknown(name: &str) -> String {
     let without_prefix = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
-    let known = KEYS.iter().map(|key| without_prefix(key.name));
+    let known = KEYS.iter().map(|key| key.name).chain(synonyms::names());
+    let known = known.map(without_prefix);
     match nearest(name.strip_prefix(PREFIX).unwrap_or(name), known) {
         Some(known) => format!("is not a known key: did you mean {PREFIX}{known}?"),
         None => "is not a known key: see the README's table of the configuration".to_owned(),

@@ -220,8 +220,14 @@ async fn stream_changes(
         max_bytes: config.notifier.backlog.max_bytes,
         log: log.clone(),
     });
+    let marks = store::backlog::marks(&databases.store).await?;
     let left = Left {
         holds: open,
+        marks: marks
+            .into_iter()
+            .filter(|(_, mark)| mark.source == source.system_identifier)
+            .map(|(endpoint, mark)| (endpoint, mark.commit_lsn))
+            .collect(),
         left_out: left_out.clone(),
     };
     let snapshots = planned.start(

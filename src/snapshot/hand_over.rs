@@ -6,7 +6,7 @@
 //! first time, and that received no updates, deletes or truncates of it while it waited. Both are durable before the changes
 //! in question are matched.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Left {
     pub holds: Vec<Hold>,
     /// This was sent as rows.
     pub left_out: Vec<LeftOut>,
+    /// Up to which commit each endpoint's changes were delivered or written to its backlog, but for those that were to be held.
+    pub marks: HashMap<String, Lsn>,
 }
 
 /// What is read while the stream goes on.
@@ -90,8 +92,7 @@ impl StreamSnapshots {
                 row,
             });
         let tables = Arc::new(Tables(Mutex::new(waiting.collect())));
-        let Left { holds, left_out } = left;
-        let work = Work::new(source(parts), releases, Arc::clone(&tables), holds, left_out);
+        let work = Work::new(source(parts), releases, Arc::clone(&tables), left);
         let work = Arc::new(work);
         Self {
             backfills: Backfills::follow(&work, wake),

@@ -8,13 +8,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pgstream_proto::Lsn;
 use slog::{error, info, warn};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::SnapshotError;
-use super::hand_over::{Tables, known};
+use super::hand_over::{Left, Tables, known};
 use super::table::{Ended, Readings, Source, Submitted, Task, insist};
 use crate::delivery::model::Hold;
 use crate::event::TableKey;
@@ -50,6 +51,8 @@ struct Accounts {
     /// Holds that an earlier program has left, and what it has sent as rows.
     left: Vec<Hold>,
     left_out: Vec<LeftOut>,
+    /// Up to which commit each endpoint's changes were dealt with then, but for those that were to be held.
+    marks: HashMap<String, Lsn>,
 }
 
 struct Running {
@@ -64,13 +67,12 @@ struct Account {
 }
 
 impl Work {
-    pub(super) fn new(
-        source: Source,
-        releases: Releases,
-        tables: Arc<Tables>,
-        left: Vec<Hold>,
-        left_out: Vec<LeftOut>,
-    ) -> Self {
+    pub(super) fn new(source: Source, releases: Releases, tables: Arc<Tables>, left: Left) -> Self {
+        let Left {
+            holds: left,
+            left_out,
+            marks,
+        } = left;
         Self {
             source: Arc::new(source),
             releases,
@@ -78,6 +80,7 @@ impl Work {
             accounts: Mutex::new(Accounts {
                 left,
                 left_out,
+                marks,
                 ..Accounts::default()
             }),
             closed: Notify::new(),
@@ -301,7 +304,10 @@ impl Work {
         let work = Arc::clone(self);
         self.spawn(async move {
             let held = (Arc::clone(&hold.endpoint), hold.table);
-            work.releases.release(hold, left_out).await;
+            let mark = work.lock().marks.get(&*hold.endpoint).copied();
+            work.releases
+                .release(hold, left_out, mark.unwrap_or(Lsn::ZERO))
+                .await;
             work.lock().releasing.remove(&held);
             work.closed.notify_waiters();
         });
@@ -388,7 +394,6 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
-    use pgstream_proto::Lsn;
     use tokio_util::sync::CancellationToken;
 
     use super::*;

@@ -12,6 +12,10 @@
 //! 3. when all rows are settled, and everything from before `H` is, they are moved behind the endpoint's backlog, in their
 //!    order, but for those that the rows have brought already; only then those after are submitted, which come behind them.
 //!
+//! In 3, *before* is what an earlier program may have read as well: the mark of an endpoint says of everything before it that it
+//! is dealt with, though changes may have been on their way to the store as held ones when that program was killed. They are
+//! read again, and have to be held again: so no hold is released before everything up to the mark is settled.
+//!
 //! So a row of the table and its changes are ordered as if all of them had come in one stream. A hold is durable before the
 //! first change that it holds is read, and gone only after the last one is moved: whoever starts anew goes on with it.
 //! Changes that were committed before a hold began are never held by it, though they are read again after a restart.
@@ -92,11 +96,11 @@ pub struct Releases {
 
 impl Releases {
     /// Releases a hold. All rows are settled by now; of what is held, and of what comes later, this much is left out. Returns
-    /// when it is closed, which needs the intake.
-    pub async fn release(&self, hold: Hold, left_out: Vec<LeftOut>) {
+    /// when it is closed, which needs the intake, and everything that was committed up to `mark` to be settled.
+    pub async fn release(&self, hold: Hold, left_out: Vec<LeftOut>, mark: Lsn) {
         let mut confirmed = self.confirmed.clone();
         let is_settled = confirmed
-            .wait_for(|confirmed| *confirmed >= hold.from)
+            .wait_for(|confirmed| *confirmed >= hold.from && *confirmed > mark)
             .await
             .is_ok();
         let (closed, closing) = oneshot::channel();
