@@ -201,7 +201,7 @@ fn it_can_be_cancelled() {
     let before = receiver.requests().len();
     let mut id = String::new();
     let stopped = StoppedReader::of(&world, || {
-        id = asked(&world, &receiver.url("/"), "t")["id"].to_string()
+        id = asked(&world, &receiver.url("/"), "t")["id"].to_string();
     });
     world.sql.run("UPDATE t SET v = -1 WHERE id <= 10");
     world.sql.wait_until_settled();

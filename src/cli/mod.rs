@@ -7,6 +7,7 @@
 mod arguments;
 pub mod argv;
 mod backfill;
+mod bars;
 mod config;
 mod context;
 mod database;

@@ -2,6 +2,7 @@
 
 use bytesize::ByteSize;
 
+use super::bars;
 use super::context::Context;
 use super::database::database_command;
 use super::failure::Failure;
@@ -10,7 +11,7 @@ use super::table::table;
 use crate::config::{FlagValue, Sources, keys};
 use crate::operator::snapshots::{self, SnapshotList, SnapshotTable};
 use crate::run;
-use crate::snapshot::Report;
+use crate::snapshot::{Report, Watch};
 
 database_command! {
     /// deliver the existing rows of tables to the subscribed webhooks, then end
@@ -71,9 +72,16 @@ impl SnapshotCommand {
         if config.snapshot.tables.is_empty() {
             return Err(Failure::of_usage(Senseless::NoTables));
         }
-        let report = context
-            .block_on_until_signal("what is not done is read again by the next run", |shutdown| {
-                run::snapshot(config, self.repeat, context.log.clone(), shutdown)
+        let report =
+            context.block_on_until_signal("what is not done is read again by the next run", |shutdown| {
+                let watch = Watch::default();
+                let taking = run::snapshot(config, self.repeat, watch.clone(), context.log.clone(), shutdown);
+                async move {
+                    tokio::select! {
+                        taken = taking => taken,
+                        never = bars::draw(watch) => match never {},
+                    }
+                }
             })?;
         tell(context, &report);
         Ok(())

@@ -82,7 +82,7 @@ impl Layers {
             );
         }
         let set = std::mem::take(&mut layers.synonyms);
-        synonyms::resolve(set, &mut layers.values, &mut layers.problems);
+        synonyms::resolve(&set, &mut layers.values, &mut layers.problems);
         for key in &KEYS {
             layers.refuse_what_is_not_available(key);
         }

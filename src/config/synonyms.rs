@@ -81,7 +81,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Has what was set by synonyms stand where it belongs. Problems are added to `problems`.
 pub(super) fn resolve(
-    set: BTreeMap<&'static str, Found>,
+    set: &BTreeMap<&'static str, Found>,
     values: &mut BTreeMap<&'static str, Found>,
     problems: &mut Vec<Problem>,
 ) {
@@ -184,7 +184,7 @@ mod tests {
                 None => values.insert(*name, found),
             };
         }
-        resolve(synonyms, &mut values, &mut problems);
+        resolve(&synonyms, &mut values, &mut problems);
         let values = values.into_iter().map(|(name, found)| (name, found.value));
         let problems = problems.iter().map(ToString::to_string);
         (values.collect(), problems.collect())

@@ -10,7 +10,7 @@ use super::databases::Databases;
 use crate::config::Config;
 use crate::pipeline::{Releases, RowEntrance, Snapshots};
 use crate::snapshot::model::Relation;
-use crate::snapshot::{self, How, Left, Parts, StreamSnapshots};
+use crate::snapshot::{self, How, Left, Parts, StreamSnapshots, Watch};
 use crate::store::snapshot::{TableRow, stream_starts};
 use crate::store::{self, PgPool, server, slots};
 use crate::subscription::cache::Subscriptions;
@@ -60,7 +60,7 @@ impl Planned {
         wake: Arc<Notify>,
         log: &Logger,
     ) -> Box<dyn Snapshots> {
-        let parts = parts(config, databases, self.readable, entrance, log);
+        let parts = parts(config, databases, self.readable, entrance, Watch::default(), log);
         Box::new(StreamSnapshots::start(&parts, self.tables, releases, left, wake))
     }
 }
@@ -80,6 +80,7 @@ pub(super) fn parts(
     databases: &Databases,
     readable: PgPool,
     entrance: RowEntrance,
+    watch: Watch,
     log: &Logger,
 ) -> Parts {
     let Config { snapshot, filter, .. } = config;
@@ -92,6 +93,7 @@ pub(super) fn parts(
         config: snapshot.clone(),
         filter: filter.clone(),
         entrance: Arc::new(entrance),
+        watch,
         log: log.clone(),
     }
 }

@@ -21,16 +21,17 @@ use crate::delivery::Dispatcher;
 use crate::event::Source;
 use crate::pipeline::RowEntrance;
 use crate::progress::Budget;
-use crate::snapshot::{self, How, Report};
+use crate::snapshot::{self, How, Report, Watch};
 use crate::store::drainer::Drainer;
 use crate::store::{self, subscriptions};
 use crate::subscription::matcher::SubscriptionSet;
 
 /// Reads the tables of the configuration that are not done yet and delivers their rows, until all of them are settled or
-/// `shutdown` is cancelled. With `repeat`, also those that are done.
+/// `shutdown` is cancelled. With `repeat`, also those that are done. `watch` sees how far it is.
 pub async fn snapshot(
     config: Config,
     repeat: bool,
+    watch: Watch,
     log: Logger,
     shutdown: CancellationToken,
 ) -> Result<Report, RunError> {
@@ -39,14 +40,14 @@ pub async fn snapshot(
         .run_until_cancelled(opening)
         .await
         .unwrap_or(Err(RunError::Interrupted))?;
-    let taken = with_databases(&config, repeat, &databases, &log, &shutdown).await;
+    let taken = with_databases(&config, (repeat, watch), &databases, &log, &shutdown).await;
     databases.close().await;
     taken
 }
 
 async fn with_databases(
     config: &Config,
-    repeat: bool,
+    (repeat, watch): (bool, Watch),
     databases: &Databases,
     log: &Logger,
     shutdown: &CancellationToken,
@@ -77,7 +78,7 @@ async fn with_databases(
         store.clone(),
         log.clone(),
     );
-    let parts = parts(config, databases, readable, entrance, log);
+    let parts = parts(config, databases, readable, entrance, watch, log);
     let how = if repeat { How::Again } else { How::Once };
     let reading = async {
         // What endpoints have in their backlogs comes first.

@@ -93,7 +93,7 @@ impl Backfills {
             let key = (row.oid, row.backfill);
             match row.state {
                 SnapshotState::Pending | SnapshotState::Reading if row.slot == source.slot => {
-                    self.ask(row, source);
+                    self.ask(&row, source);
                 }
                 SnapshotState::Cancelled => {
                     self.lock()
@@ -107,7 +107,7 @@ impl Backfills {
         Ok(())
     }
 
-    fn ask(&self, row: TableRow, source: &Source) {
+    fn ask(&self, row: &TableRow, source: &Source) {
         let mut state = self.lock();
         let Some(endpoint) = row.endpoint.as_deref() else {
             return;
@@ -116,9 +116,9 @@ impl Backfills {
             return;
         }
         let audience = Audience::Endpoint(endpoint.into());
-        let table = relation(&row);
+        let table = relation(row);
         info!(source.log, "a backfill was asked for"; "backfill" => row.backfill, "table" => %table);
-        state.asked.push(task(table, &row, audience));
+        state.asked.push(task(table, row, audience));
         self.requests.fetch_add(1, Ordering::SeqCst);
     }
 

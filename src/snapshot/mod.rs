@@ -42,7 +42,7 @@ pub use self::ask::{Asked, Asking};
 use self::choose::{Obstacle, Wanted, choose};
 pub use self::hand_over::{Left, StreamSnapshots, left_out};
 use self::model::Relation;
-use self::progress::Watch;
+pub use self::progress::{TableProgress, Watch};
 use self::table::{Source, Task};
 use crate::config::{PgUrl, SnapshotConfig};
 use crate::filter::TableFilter;
@@ -114,6 +114,8 @@ pub struct Parts {
     pub filter: TableFilter,
     /// Where rows go.
     pub entrance: Arc<RowEntrance>,
+    /// Sees how far it is.
+    pub watch: Watch,
     /// Where it is told.
     pub log: Logger,
 }
@@ -188,7 +190,7 @@ fn source(parts: &Parts) -> Source {
         readers: config.table_workers,
         range_bytes: config.batch_bytes,
         connections: Arc::new(Semaphore::new(config.max_connections)),
-        watch: Watch::default(),
+        watch: parts.watch.clone(),
         log: parts.log.clone(),
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn tell(source: Arc<Source>) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let tables = source.watch.tables();
+        let tables = source.watch.readings();
         let read: Vec<_> = tables.iter().map(|reading| reading.read()).collect();
         for (reading, read) in tables.iter().zip(&read) {
             info!(source.log, "reading"; "table" => %reading.table, "rows" => read.rows, "bytes" => read.bytes,
@@ -33,10 +33,38 @@ pub(super) async fn tell(source: Arc<Source>) {
     }
 }
 
-/// The tables that are being read: those that somebody still holds.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    tables: Mutex<Vec<Weak<Reading>>>,
+/// Sees which tables are being read, and how far that is.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Those that somebody still holds.
+    tables: Arc<Mutex<Vec<Weak<Reading>>>>,
+}
+
+/// How far the reading of a table is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableProgress {
+    /// Its OID, and the backfill that it is read for.
+    pub key: (u32, i64),
+    /// Its name.
+    pub name: String,
+    /// Rows read so far.
+    pub rows: u64,
+    /// The bytes of these as text.
+    pub bytes: u64,
+    /// Ranges of pages that are read.
+    pub ranges: u64,
+    /// How many there are.
+    pub all_ranges: u64,
+    /// What it takes on disk.
+    pub total_bytes: u64,
+}
+
+impl TableProgress {
+    /// The part of what it takes on disk that is read.
+    #[must_use]
+    pub fn done_bytes(&self) -> u64 {
+        self.total_bytes / self.all_ranges.max(1) * self.ranges
+    }
 }
 
 /// A table that is being read.
@@ -51,7 +79,30 @@ pub(super) struct Reading {
 }
 
 impl Watch {
-    fn tables(&self) -> Vec<Arc<Reading>> {
+    /// The tables that are being read.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableProgress> {
+        let told = |reading: &Arc<Reading>| {
+            let Progress {
+                oid,
+                backfill,
+                rows,
+                bytes,
+            } = reading.read();
+            TableProgress {
+                key: (oid, backfill),
+                name: reading.table.to_string(),
+                rows,
+                bytes,
+                ranges: reading.ranges.load(Ordering::Relaxed),
+                all_ranges: reading.all_ranges as u64,
+                total_bytes: reading.table.bytes,
+            }
+        };
+        self.readings().iter().map(told).collect()
+    }
+
+    fn readings(&self) -> Vec<Arc<Reading>> {
         let mut tables = self.lock();
         tables.retain(|reading| reading.strong_count() > 0);
         tables.iter().filter_map(Weak::upgrade).collect()

@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// A table's OID, and the backfill that it is read for.
 type Key = (u32, i64);
+/// An endpoint, and the table whose changes are to be held for it.
+type ToHold = (Arc<str>, TableKey);
 
 /// What is read, and what is held because of it.
 pub(super) struct Work {
@@ -47,7 +49,7 @@ struct Accounts {
     running: HashMap<Key, Running>,
     holds: HashMap<i64, Account>,
     /// Holds that are not closed yet, though nothing needs them any more.
-    releasing: HashSet<(Arc<str>, TableKey)>,
+    releasing: HashSet<ToHold>,
     /// Holds that an earlier program has left, and what it has sent as rows.
     left: Vec<Hold>,
     left_out: Vec<LeftOut>,
@@ -102,16 +104,15 @@ impl Work {
         standing: &Standing,
     ) -> Result<Vec<Hold>, StoreError> {
         let entrance = &self.source.entrance;
-        let tasks: Vec<(Task, Vec<(Arc<str>, TableKey)>)> = tasks
+        let tasks: Vec<(Task, Vec<ToHold>)> = tasks
             .into_iter()
             .map(|task| {
                 let held = entrance.to_be_held(&task.audience, &task.name());
                 (task, held)
             })
             .collect();
-        let wanted: BTreeSet<(Arc<str>, TableKey)> =
-            tasks.iter().flat_map(|(_, held)| held.iter().cloned()).collect();
-        let wanted: Vec<(Arc<str>, TableKey)> = wanted.into_iter().collect();
+        let wanted: BTreeSet<ToHold> = tasks.iter().flat_map(|(_, held)| held.iter().cloned()).collect();
+        let wanted: Vec<ToHold> = wanted.into_iter().collect();
         self.none_is_releasing(&wanted).await;
         let mut holds = Vec::new();
         if !wanted.is_empty() {
@@ -167,7 +168,7 @@ impl Work {
     }
 
     /// Waits until none of these is about to be closed: it would be closed under whoever relies on it.
-    async fn none_is_releasing(&self, wanted: &[(Arc<str>, TableKey)]) {
+    async fn none_is_releasing(&self, wanted: &[ToHold]) {
         loop {
             let closed = self.closed.notified();
             tokio::pin!(closed);
@@ -319,7 +320,7 @@ fn is_unwanted(running: &Running, set: &SubscriptionSet) -> bool {
 }
 
 impl Accounts {
-    fn begin(&mut self, tasks: Vec<(Task, Vec<(Arc<str>, TableKey)>)>, holds: &[Hold]) -> Vec<Task> {
+    fn begin(&mut self, tasks: Vec<(Task, Vec<ToHold>)>, holds: &[Hold]) -> Vec<Task> {
         let mut begun = Vec::with_capacity(tasks.len());
         for (task, held) in tasks {
             let of_task = holds.iter().filter(|hold| {

@@ -1,11 +1,27 @@
 //! The log for people.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::SystemTime;
 
-use slog::Drain;
+use indicatif::MultiProgress;
+use slog::{Drain, OwnedKVList, Record};
 use slog_term::{FullFormat, TermDecorator};
+
+/// What is drawn at the bottom of the terminal, if anything is: lines of the log go above it.
+pub(super) static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes above what is drawn.
+struct Above<D>(D);
+
+impl<D: Drain> Drain for Above<D> {
+    type Ok = D::Ok;
+    type Err = D::Err;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<D::Ok, D::Err> {
+        SCREEN.suspend(|| self.0.log(record, values))
+    }
+}
 
 /// Lines of time (UTC), level, message and fields, to stderr.
 pub(super) fn drain(color: bool) -> impl Drain<Ok = (), Err = impl std::fmt::Debug> + Send + Sync {
@@ -19,7 +35,7 @@ pub(super) fn drain(color: bool) -> impl Drain<Ok = (), Err = impl std::fmt::Deb
         .use_custom_timestamp(timestamp)
         .use_original_order()
         .build();
-    Mutex::new(format)
+    Above(Mutex::new(format))
 }
 
 fn timestamp(output: &mut dyn io::Write) -> io::Result<()> {

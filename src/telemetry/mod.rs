@@ -11,6 +11,7 @@ mod level;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
+use indicatif::MultiProgress;
 use slog::{Drain, Logger, o};
 
 pub use buffered::Guard;
@@ -42,6 +43,12 @@ pub fn logger(options: &LogOptions) -> (Logger, Guard) {
     let (buffered, guard) = Buffered::start(drain);
     let filtered = buffered.filter_level(options.level.into()).ignore_res();
     (Logger::root(Arc::new(filtered), o!()), guard)
+}
+
+/// Where progress may be drawn, if stderr is a terminal that can be drawn on: lines of the log stand above it.
+pub fn screen() -> Option<&'static MultiProgress> {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    (io::stderr().is_terminal() && !dumb).then_some(&*console::SCREEN)
 }
 
 /// Whether colours suit an output: it is a terminal that knows them, and neither the flag nor

@@ -182,6 +182,11 @@ impl Holds {
             })
     }
 
+    /// Whether any hold is about to be closed.
+    pub(super) fn are_closing(&self) -> bool {
+        !self.closing.is_empty()
+    }
+
     /// Gives a change over, to be held.
     pub(super) fn keep(
         &self,

@@ -111,6 +111,8 @@ impl Intake for StreamIntake {
                         }
                     }
                 }
+                // It may be closed by now: this wait may have been broken off, and what it waited for come before it went on.
+                Wait::Hold if !self.holds.are_closing() => {}
                 Wait::Hold => {
                     let closing = self.holds.closing().await;
                     self.close(closing);
