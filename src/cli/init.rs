@@ -5,9 +5,12 @@ use std::time::Duration;
 use super::context::Context;
 use super::database::database_command;
 use super::failure::Failure;
-use crate::config::parse_duration;
-use crate::setup::{self, InitOptions};
+use crate::config::{Config, parse_duration};
+use crate::setup::{self, InitOptions, InitReport};
 use crate::store::SchemaLogMode;
+
+/// How long the slot may wait for open transactions, unless it is said otherwise.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 database_command! {
     /// create schema pgstream, its triggers, and the replication slot
@@ -20,7 +23,7 @@ database_command! {
         /// how long the slot may wait for open transactions; the default is 60s
         #[argh(
             option,
-            default = "Duration::from_secs(60)",
+            default = "DEFAULT_TIMEOUT",
             from_str_fn(timeout),
             arg_name = "duration"
         )]
@@ -35,21 +38,30 @@ database_command! {
 impl InitCommand {
     pub(super) fn execute(&self, context: &Context) -> Result<(), Failure> {
         let config = context.load(&self.sources())?;
-        let options = InitOptions {
-            store: (config.store != config.source).then_some(config.store),
-            source: config.source,
-            slot: config.slot,
-            timeout: self.timeout,
-            schema_log: self.schema_log,
-        };
-        let mut notice = |text: &str| slog::warn!(context.log, "{}", text);
-        let report = context.block_on_interruptible(setup::init(&options, &mut notice))?;
+        let report = initialise(context, &config, (self.timeout, self.schema_log))?;
         if report.is_unchanged() {
             context.print("pgstream was already initialised: there was nothing to do");
         }
         context.print_success("pgstream initialisation complete");
         Ok(())
     }
+}
+
+/// Creates what is missing.
+pub(super) fn initialise(
+    context: &Context,
+    config: &Config,
+    (timeout, schema_log): (Duration, Option<SchemaLogMode>),
+) -> Result<InitReport, Failure> {
+    let options = InitOptions {
+        store: (config.store != config.source).then(|| config.store.clone()),
+        source: config.source.clone(),
+        slot: config.slot.clone(),
+        timeout,
+        schema_log,
+    };
+    let mut notice = |text: &str| slog::warn!(context.log, "{}", text);
+    context.block_on_interruptible(setup::init(&options, &mut notice))
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -1,8 +1,12 @@
 //! `pgstream run`.
 
+use slog::info;
+
 use super::context::Context;
 use super::database::database_command;
 use super::failure::Failure;
+use super::init::{DEFAULT_TIMEOUT, initialise};
+use super::snapshot::without_subscribers;
 use crate::config::{FlagValue, keys};
 use crate::run;
 
@@ -11,13 +15,19 @@ database_command! {
     #[argh(
         name = "run",
         example = "pgstream run -c pg2webhook.env --log-level debug",
-        note = "Needs `pgstream init` before. A signal ends it in order, a second one at once."
+        note = "Needs `pgstream init` before, or --init. A signal ends it in order, a second one at once."
     )]
     pub struct RunCommand {
         /// tables whose existing rows are delivered before their changes, separated by blanks: table (of schema public) or
         /// schema.table, * for any text
         #[argh(option, arg_name = "tables")]
         snapshot_tables: Option<String>,
+        /// count a table as read that nobody is subscribed to the inserts of, instead of having it wait
+        #[argh(switch)]
+        snapshot_without_subscribers: bool,
+        /// do first what `pgstream init` does
+        #[argh(switch)]
+        init: bool,
     }
 }
 
@@ -30,7 +40,16 @@ impl RunCommand {
             key: &keys::SNAPSHOT_TABLES,
             value,
         }));
+        sources
+            .flags
+            .extend(without_subscribers(self.snapshot_without_subscribers));
         let config = context.load(&sources)?;
+        if self.init {
+            let report = initialise(context, &config, (DEFAULT_TIMEOUT, None))?;
+            if !report.is_unchanged() {
+                info!(context.log, "initialised");
+            }
+        }
         context.block_on_until_signal(
             "what was in flight is sent again after the next start",
             |shutdown| run::run(config, context.log.clone(), shutdown),

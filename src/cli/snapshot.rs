@@ -32,6 +32,9 @@ database_command! {
         /// read tables again that are done
         #[argh(switch)]
         repeat: bool,
+        /// count a table as read that nobody is subscribed to the inserts of, instead of having it wait
+        #[argh(switch)]
+        snapshot_without_subscribers: bool,
         /// show how far the tables are, and read none
         #[argh(switch)]
         show: bool,
@@ -103,7 +106,19 @@ impl SnapshotCommand {
                 .extend(value.clone().map(|value| FlagValue { flag, key, value }));
         }
         sources
+            .flags
+            .extend(without_subscribers(self.snapshot_without_subscribers));
+        sources
     }
+}
+
+/// What `--snapshot-without-subscribers` sets.
+pub(super) fn without_subscribers(is_given: bool) -> Option<FlagValue> {
+    is_given.then(|| FlagValue {
+        flag: "--snapshot-without-subscribers",
+        key: &keys::SNAPSHOT_WITHOUT_SUBSCRIBERS,
+        value: "true".to_owned(),
+    })
 }
 
 fn tell(context: &Context, report: &Report) {
@@ -112,6 +127,7 @@ fn tell(context: &Context, report: &Report) {
         rows,
         done_before,
         waiting,
+        skipped,
         gone,
     } = report;
     if *done_before > 0 {
@@ -122,6 +138,11 @@ fn tell(context: &Context, report: &Report) {
     if *waiting > 0 {
         context.print(&format!(
             "{waiting} tables wait: nobody is subscribed to their inserts. Subscribe, and run it again"
+        ));
+    }
+    if *skipped > 0 {
+        context.print(&format!(
+            "{skipped} tables count as read: nobody is subscribed to their inserts"
         ));
     }
     if *gone > 0 {

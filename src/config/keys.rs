@@ -322,6 +322,14 @@ pub const SNAPSHOT_MAX_CONNECTIONS: Key = Key::text(
     "How many sessions of the source the snapshot may use altogether",
 );
 
+/// What becomes of tables that nobody receives the rows of.
+pub const SNAPSHOT_WITHOUT_SUBSCRIBERS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_WITHOUT_SUBSCRIBERS",
+    "source.postgres.snapshot.without_subscribers",
+    Default("false"),
+    "Whether a table that nobody is subscribed to counts as read when its turn comes, instead of waiting for the first subscription",
+);
+
 /// The database whose schema log fills in the events' metadata.
 pub const INJECTOR_URL: Key = Key::url(
     "PGSTREAM_INJECTOR_STORE_POSTGRES_URL",
@@ -357,7 +365,7 @@ pub const EXCLUDE_TABLES: Key = Key::list(
 );
 
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 36] = [
+pub const KEYS: [Key; 37] = [
     LISTENER_URL,
     MODE,
     SLOT_NAME,
@@ -388,6 +396,7 @@ pub const KEYS: [Key; 36] = [
     SNAPSHOT_TABLE_WORKERS,
     SNAPSHOT_BATCH_BYTES,
     SNAPSHOT_MAX_CONNECTIONS,
+    SNAPSHOT_WITHOUT_SUBSCRIBERS,
     INJECTOR_URL,
     SCHEMA_LOG_RETENTION,
     INCLUDE_TABLES,

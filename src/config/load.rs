@@ -124,6 +124,7 @@ impl Reader {
         let table_workers = self.value(&keys::SNAPSHOT_TABLE_WORKERS, value::sessions);
         let batch_bytes = self.value(&keys::SNAPSHOT_BATCH_BYTES, value::size);
         let max_connections = self.value(&keys::SNAPSHOT_MAX_CONNECTIONS, value::sessions);
+        let without_subscribers = self.value(&keys::SNAPSHOT_WITHOUT_SUBSCRIBERS, value::boolean);
         Some(SnapshotConfig {
             url,
             tables: tables.unwrap_or_default(),
@@ -132,6 +133,7 @@ impl Reader {
             table_workers: table_workers?,
             batch_bytes: batch_bytes?,
             max_connections: max_connections?,
+            without_subscribers: without_subscribers?,
         })
     }
 

@@ -86,6 +86,8 @@ pub struct SnapshotConfig {
     pub batch_bytes: u64,
     /// How many sessions read altogether.
     pub max_connections: usize,
+    /// Whether a table that nobody receives the rows of counts as read, instead of waiting.
+    pub without_subscribers: bool,
 }
 
 /// How subscriptions are held in memory.

@@ -13,5 +13,5 @@ pub use delivery_id::{IdKind, Occurrences, RowVersion, Source, table_hash};
 pub use description::{Description, KnownColumn, KnownTable};
 pub use injection::Injection;
 pub use model::{Event, Origin, Position, TableName};
-pub use order::{KeySet, LaneKey, LaneKeys, Place, TableKey, place};
+pub use order::{KeySet, LaneKey, LaneKeys, Place, TableKey, place, row_place};
 pub use payload::{Encoded, encode, encoded_len_bound};

@@ -14,9 +14,12 @@
 //! | any, of a table with a key type whose equal values print differently | the one lane of the table |
 //! | U, D whose identity lacks a key column (REPLICA IDENTITY USING INDEX) | every lane of the table |
 //! | T | every lane of the table |
+//! | a row that was read from a table without an exact key | a lane of its own, of other *key columns* than any change has |
 
 use pgstream_proto::wal2json::{Action, Columns, KeyColumns, Record};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::delivery_id::RowVersion;
 
 /// A lane: one row, or one table without row keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +56,9 @@ pub enum LaneKeys {
     Table,
 }
 
+/// What lanes are made of that are those of versions of rows.
+const BY_VERSION: KeySet = KeySet(0x6374_6964);
+
 /// The place of `record`, a change of `table` or of one of its partitions.
 #[must_use]
 pub fn place(record: &Record<'_>, table: TableKey) -> Place {
@@ -61,6 +67,25 @@ pub fn place(record: &Record<'_>, table: TableKey) -> Place {
         table,
         keys: lane_keys(record, table),
         key_set,
+    }
+}
+
+/// The place of a row that was read from `table` or one of its partitions, of this version.
+///
+/// No row of a snapshot stands before another one. So where no exact key says which changes are of the same row, it has a lane by
+/// where it lies; and as the lanes of other key columns, that comes behind everything before and before everything later.
+#[must_use]
+pub fn row_place(record: &Record<'_>, table: TableKey, version: RowVersion<'_>) -> Place {
+    let place = place(record, table);
+    if place.keys != LaneKeys::Row(LaneKey(table.0)) {
+        return place;
+    }
+    let page = xxh3_64_with_seed(version.page.as_bytes(), table.0);
+    let lane = xxh3_64_with_seed(version.line.as_bytes(), page);
+    Place {
+        table,
+        keys: LaneKeys::Row(LaneKey(lane)),
+        key_set: Some(BY_VERSION),
     }
 }
 
@@ -283,5 +308,31 @@ mod tests {
             set_of(r#"{"name":"a","type":"bigint"}"#)
         );
         assert_ne!(set_of(""), set_of(AB));
+    }
+
+    #[test]
+    fn rows_without_a_key_have_lanes_of_their_own_that_no_change_has() {
+        let mut parser = Parser::new();
+        let row = br#"{"action":"I","schema":"s","table":"t","columns":[{"name":"a","type":"integer","value":1}],"pk":[]}"#;
+        let record = parser.parse(row).unwrap();
+        let version = |line| RowVersion {
+            xmin: "7",
+            page: "0",
+            line,
+        };
+        let (first, second) = (
+            row_place(&record, TABLE, version("1")),
+            row_place(&record, TABLE, version("2")),
+        );
+        assert_ne!(first.keys, second.keys);
+        assert_eq!(first.key_set, second.key_set);
+        let change = place(&record, TABLE);
+        assert_ne!(change.key_set, first.key_set, "it is ordered against all of them");
+        let keyed =
+            br#"{"action":"I","schema":"s","table":"t","columns":[{"name":"a","type":"integer","value":1}],
+            "pk":[{"name":"a","type":"integer"}]}"#;
+        let mut parser = Parser::new();
+        let record = parser.parse(keyed).unwrap();
+        assert_eq!(row_place(&record, TABLE, version("1")), place(&record, TABLE));
     }
 }

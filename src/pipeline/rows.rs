@@ -180,7 +180,7 @@ impl RowIntake {
             position: self.position(),
             origin: table.origin,
             replay_run: table.replay_run,
-            place: event::place(record, table.key),
+            place: event::row_place(record, table.key, version),
             payload: encoded.payload,
             share,
         });

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use slog::{error, warn};
+use slog::{error, info, warn};
 use tokio::task::JoinSet;
 
 use super::table::{Ended, Readings, Task};
 use super::{How, Parts, SnapshotError, plan, source, task};
 use crate::pipeline::Audience;
-use crate::store::snapshot::{self as state, SnapshotState};
+use crate::store::snapshot::{self as state, Progress, SnapshotState};
 use crate::subscription::matcher::SubscriptionSet;
 
 /// What was read.
@@ -22,6 +22,8 @@ pub struct Report {
     pub done_before: usize,
     /// Tables whose rows nobody receives yet.
     pub waiting: usize,
+    /// Tables whose rows nobody receives, and that count as read.
+    pub skipped: usize,
     /// Tables that were gone when they were to be read.
     pub gone: usize,
 }
@@ -70,6 +72,11 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
         match ended {
             Ok(Ended::Read(submitted)) => {
                 settling.spawn(submitted.settled());
+            }
+            Ok(Ended::Unwanted) if source.without_subscribers => {
+                report.skipped += 1;
+                state::done(&source.store, &source.slot, &Progress::none(table.oid)).await?;
+                info!(log, "nobody is subscribed to the inserts of a table, so it counts as read"; "table" => %table);
             }
             Ok(Ended::Unwanted) => {
                 report.waiting += 1;

@@ -23,7 +23,7 @@ use super::{Parts, source, task};
 use crate::delivery::model::Hold;
 use crate::event::table_hash;
 use crate::pipeline::{Audience, Beginning, LeftOut, Releases, Snapshots, Standing};
-use crate::store::snapshot::{self as state, SnapshotState, TableRow};
+use crate::store::snapshot::{self as state, Progress, SnapshotState, TableRow};
 use crate::store::{PgPool, StoreError};
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
@@ -249,6 +249,12 @@ async fn write_down(
         history,
     }: News,
 ) -> Result<(), StoreError> {
+    if waits && source.without_subscribers {
+        state::done(&source.store, &source.slot, &Progress::none(table.oid)).await?;
+        info!(source.log, "nobody is subscribed to the inserts of a table, so it counts as read"; "table" => %table);
+        tables.lock().retain(|waiting| waiting.table.oid != table.oid);
+        return Ok(());
+    }
     if waits {
         state::waiting(&source.store, &source.slot, table.oid).await?;
         info!(source.log, "nobody is subscribed to the inserts of a table, so its rows wait for who will be";

@@ -190,6 +190,7 @@ fn source(parts: &Parts) -> Source {
         readers: config.table_workers,
         range_bytes: config.batch_bytes,
         connections: Arc::new(Semaphore::new(config.max_connections)),
+        without_subscribers: config.without_subscribers,
         watch: parts.watch.clone(),
         log: parts.log.clone(),
     }

@@ -45,6 +45,8 @@ pub(super) struct Source {
     pub(super) readers: usize,
     pub(super) range_bytes: u64,
     pub(super) connections: Arc<Semaphore>,
+    /// Whether a table that nobody receives the rows of counts as read.
+    pub(super) without_subscribers: bool,
     pub(super) watch: Watch,
     pub(super) log: Logger,
 }

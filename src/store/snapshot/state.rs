@@ -130,6 +130,19 @@ pub struct Progress {
     pub bytes: u64,
 }
 
+impl Progress {
+    /// That of a table that is not read for whoever would receive its rows, since nobody does.
+    #[must_use]
+    pub const fn none(oid: u32) -> Self {
+        Self {
+            oid,
+            backfill: 0,
+            rows: 0,
+            bytes: 0,
+        }
+    }
+}
+
 pub(super) const COLUMNS: &str =
     "slot, backfill, endpoint, problem, root, oid, schema_name, table_name, state, fresh, run, estimated_rows, total_bytes, read_rows, read_bytes,
     (EXTRACT(epoch FROM started_at) * 1000000)::bigint AS started_at,
