@@ -18,9 +18,10 @@ use serde_json::json;
 use crate::support::database::{self, SLOT, initialised};
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::sessions::POLL;
+use crate::support::sessions::{POLL, StoppedReader};
 use crate::support::versions::{
-    assert_one_body_an_id, assert_same, folded, number, subscribe, table, wait_for_more, while_writing, world,
+    SET_UP, assert_one_body_an_id, assert_same, folded, number, subscribe, table, wait_for_more,
+    while_writing, world,
 };
 use crate::support::world::{DEADLINE, Gate, World, receiver};
 
@@ -324,6 +325,146 @@ fn a_table_that_is_gone_or_cannot_be_read_does_not_hold_the_stream_up() {
         DEADLINE,
     );
     drop(program);
+}
+
+/// While a table is read, nothing else waits.
+#[test]
+fn the_stream_goes_on_while_a_table_is_read() {
+    let mut world = world();
+    world
+        .sql
+        .run("CREATE TABLE other (id int PRIMARY KEY); CREATE TABLE keyless (n int); INSERT INTO keyless SELECT generate_series(1, 300)");
+    let receiver = receiver();
+    world.sql.run(&format!(
+        "INSERT INTO pgstream.webhook_subscriptions (url) VALUES ('{}')",
+        receiver.url("/")
+    ));
+    let mut program = None;
+    let stopped = StoppedReader::of(&world, || {
+        program = Some(world.start(&[(keys::SNAPSHOT_TABLES.name, "*")]));
+    });
+    world.sql.run(
+        "INSERT INTO other VALUES (1); UPDATE t SET v = nextval('test.numbers') WHERE id <= 10; INSERT INTO keyless VALUES (0)",
+    );
+    // All of it is confirmed, though the table is not read.
+    world.sql.wait_until_settled();
+    let is_of = |table: &'static str| move |request: &&Arc<Request>| request.json()["Data"]["table"] == table;
+    receiver.wait_for(
+        |requests| requests.iter().filter(is_of("other")).count() == 1,
+        DEADLINE,
+    );
+    assert_eq!(receiver.requests().iter().filter(is_of("t")).count(), 0);
+    drop(stopped);
+    world
+        .sql
+        .wait_for("SELECT count(*) = 3 FROM pgstream.snapshot_tables WHERE state = 'done'");
+    world.sql.wait_until_delivered();
+    let requests = receiver.requests();
+    let of_t: Vec<_> = requests.iter().filter(is_of("t")).cloned().collect();
+    // The rows were read later than these changes were made: they are left out.
+    assert_eq!(of_t.len(), 3000);
+    assert_same(&folded(&of_t), &table(&mut world.sql));
+    // Without a key, rows come side by side, and a change behind all of them.
+    let of_keyless: Vec<_> = requests.iter().filter(is_of("keyless")).collect();
+    let numbers: BTreeSet<i64> = of_keyless
+        .iter()
+        .map(|request| number(&request.json()["Data"]["columns"], "n"))
+        .collect();
+    assert_eq!((of_keyless.len(), numbers.len()), (301, 301));
+    drop(program);
+}
+
+/// Who goes while a table is read has it wait again; who comes gets it from the start, and what came meanwhile.
+#[test]
+fn a_table_waits_again_when_its_subscription_goes() {
+    let mut world = world();
+    let receiver = receiver();
+    let mut program = start(&world);
+    wait_until_it_waits(&mut program);
+    world.sql.wait_until_settled();
+    let subscription = json!({"url": receiver.url("/"), "schema": "public", "table": "t"});
+    let stopped = StoppedReader::of(&world, || program.subscribe(&subscription));
+    world
+        .sql
+        .run("UPDATE t SET v = nextval('test.numbers') WHERE id <= 10");
+    world.sql.wait_until_settled();
+    program.unsubscribe(&subscription);
+    world
+        .sql
+        .wait_for("SELECT state = 'waiting' FROM pgstream.snapshot_tables");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 0 FROM pgstream.snapshot_holds");
+    world
+        .sql
+        .wait_for("SELECT count(*) = 0 FROM pgstream.webhook_backlog");
+    assert_eq!(receiver.requests().len(), 0);
+    drop(stopped);
+    program.subscribe(&subscription);
+    world
+        .sql
+        .run("UPDATE t SET v = nextval('test.numbers') WHERE id <= 20");
+    world
+        .sql
+        .wait_for("SELECT state = 'done' FROM pgstream.snapshot_tables");
+    world.sql.wait_until_delivered();
+    let requests = receiver.requests();
+    assert_same(&folded(&requests), &table(&mut world.sql));
+    drop(program);
+}
+
+#[test]
+fn without_subscribers_a_table_counts_as_read_where_that_is_asked_for() {
+    let mut world = world();
+    let receiver = receiver();
+    let arguments = [
+        "run",
+        "--snapshot-tables",
+        "t",
+        "--snapshot-without-subscribers",
+        "--log-format",
+        "json",
+    ];
+    let mut command = pgstream(&arguments);
+    command
+        .env(keys::LISTENER_URL.name, world.url())
+        .env(keys::SLOT_NAME.name, SLOT);
+    let program = Program::launch(command);
+    world
+        .sql
+        .wait_for("SELECT count(*) = 1 FROM pgstream.snapshot_tables WHERE state = 'done'");
+    world.sql.wait_until_settled();
+    program.subscribe(&json!({"url": receiver.url("/"), "schema": "public", "table": "t"}));
+    world.sql.run("UPDATE t SET v = 0 WHERE id = 1");
+    world.sql.wait_until_delivered();
+    assert_eq!(receiver.requests().len(), 1);
+    assert!(program.terminate().0.success());
+}
+
+/// `run --init` does what `init` does first, and then nothing is missing either.
+#[test]
+fn the_slot_may_be_made_by_run() {
+    let mut world =
+        World::uninitialised(&[("max_prepared_transactions", "5"), ("deadlock_timeout", "100ms")]);
+    world.sql.run(SET_UP);
+    let receiver = receiver();
+    let mut running = None;
+    while_writing(&mut world, |world, sql, done| {
+        let mut command = pgstream(&["run", "--init", "--snapshot-tables", "t", "--log-format", "json"]);
+        command
+            .env(keys::LISTENER_URL.name, world.url())
+            .env(keys::SLOT_NAME.name, SLOT);
+        let mut program = Program::launch(command);
+        wait_until_it_waits(&mut program);
+        subscribe(sql, &receiver.url("/"), "");
+        sql.wait_for("SELECT count(*) = 1 FROM pgstream.snapshot_tables WHERE state = 'done'");
+        wait_for_more(done, 200);
+        running = Some(program);
+    });
+    let requests = receiver.requests();
+    assert_exact(&requests);
+    assert_same(&folded(&requests), &table(&mut world.sql));
+    drop(running);
 }
 
 /// As the tutorial has it: `init`, `run` with its file, and only then somebody subscribes.

@@ -165,6 +165,8 @@ async fn a_store_of_its_own_is_migrated_too() {
         values::<String>(&mut session_in(&store_url).await, TABLES).await,
         [
             "snapshot_endpoints",
+            "snapshot_held",
+            "snapshot_holds",
             "snapshot_slots",
             "snapshot_tables",
             "store_migrations",

@@ -17,7 +17,7 @@ use super::world::{Sql, World, webhook_id};
 
 const SESSIONS: usize = 3;
 /// A table with rows, and what the sessions do to it.
-const SET_UP: &str = "
+pub(crate) const SET_UP: &str = "
     CREATE SCHEMA test;
     CREATE SEQUENCE test.numbers;
     CREATE TABLE t (id bigint PRIMARY KEY, born bigint NOT NULL, v bigint NOT NULL, pad text);

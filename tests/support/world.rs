@@ -124,6 +124,15 @@ impl World {
         }
     }
 
+    /// One whose database nobody has run `init` on.
+    pub(crate) fn uninitialised(settings: &[(&str, &str)]) -> Self {
+        let cluster = database::cluster(settings);
+        Self {
+            sql: Sql::open(&cluster, "postgres"),
+            cluster,
+        }
+    }
+
     /// The URL of the database.
     pub(crate) fn url(&self) -> String {
         self.cluster.url("postgres")
