@@ -584,7 +584,7 @@ async fn what_is_left_out_holds_only_while_the_rows_have_come() {
     snapshot::stream_starts(&pool, SLOT, &[table.oid]).await.unwrap();
     let fresh = ENDPOINTS.map(|url| (table.oid, Arc::from(url)));
     let begin = async |sees: &str| {
-        snapshot::begin(&pool, SLOT, (table, 0), &taken(sees), true)
+        snapshot::begin(&pool, SLOT, (table, 0), &taken(sees), &ENDPOINTS)
             .await
             .unwrap();
     };
@@ -607,7 +607,14 @@ async fn what_is_left_out_holds_only_while_the_rows_have_come() {
     begin("9:9:").await;
     snapshot::done(&pool, SLOT, &progress).await.unwrap();
     assert_eq!(left_out(0x500).await, both("5:5:"));
-    assert_eq!(left_out(0x501).await, BTreeSet::new(), "all of it has gone by");
+    let of_the_hold = BTreeSet::from([(ENDPOINTS[0].to_owned(), "5:5:".to_owned())]);
+    assert_eq!(
+        left_out(0x501).await,
+        of_the_hold,
+        "all of it has gone by, but for what is held"
+    );
+    snapshot::end_hold(&pool, holds[0].id).await.unwrap();
+    assert_eq!(left_out(0x501).await, BTreeSet::new());
     assert_eq!(
         plan(true).await,
         (SnapshotState::Pending, false),
@@ -637,7 +644,22 @@ async fn what_is_left_out_holds_only_while_the_rows_have_come() {
     }
     // A slot that is made anew has everything read anew.
     snapshot::done(&pool, SLOT, &progress).await.unwrap();
+    let holds = snapshot::hold(&pool, SLOT, &key, &[], Lsn::new(9)).await.unwrap();
+    database::run(
+        &mut session,
+        &format!(
+            "INSERT INTO pgstream.snapshot_held (hold, webhook_id, replay_run, origin, schema_name, table_name, action,
+                    table_key, source, epoch, commit_lsn, lsn, payload, attempts)
+             VALUES ({}, 'id', 0, 'stream', 's', 't', 'I', 7, 1, 1, '0/1', '0/1', '', 0)",
+            holds[0].id
+        ),
+    )
+    .await;
     snapshot::slot_made(&pool, SLOT).await.unwrap();
+    let released: Vec<String> =
+        database::values(&mut session, "SELECT endpoint FROM pgstream.webhook_backlog").await;
+    assert_eq!(released, [ENDPOINTS[0]], "what was held is held no longer");
+    assert_eq!(snapshot::holds(&pool, SLOT).await.unwrap(), []);
     assert_eq!(
         plan(false).await,
         (SnapshotState::Pending, false),

@@ -91,7 +91,7 @@ CREATE TABLE pgstream.snapshot_holds (
 
 -- The changes that are held, in the order of the stream.
 CREATE TABLE pgstream.snapshot_held (
-    hold bigint NOT NULL,
+    hold bigint NOT NULL REFERENCES pgstream.snapshot_holds (id),
     seq bigint GENERATED ALWAYS AS IDENTITY,
     -- The transaction.
     xid bigint,

@@ -168,8 +168,14 @@ impl Dispatcher {
         self.shared.follow_up(outbox, next);
     }
 
-    /// Something was put behind what this endpoint has in its backlog. What is submitted from now on comes behind that.
-    pub fn backlog_grew(&self, outbox: &Arc<Outbox>) {
+    /// So much was put behind what this endpoint has in its backlog. What is submitted from now on comes behind that.
+    pub fn backlog_grew(&self, outbox: &Arc<Outbox>, rows: u64, bytes: u64) {
+        let next = outbox.grew(rows, bytes, Instant::now());
+        self.shared.follow_up(outbox, next);
+    }
+
+    /// The same where it is not known how much it was, if it was anything.
+    pub fn backlog_may_have_grown(&self, outbox: &Arc<Outbox>) {
         let next = outbox.changed_elsewhere(true, Instant::now());
         self.shared.follow_up(outbox, next);
         self.shared.uncounted.add(Arc::clone(outbox.target().url()));

@@ -58,6 +58,9 @@ pub trait Snapshots: Send {
 
     /// Counts what was asked for in other ways than by subscriptions, to be begun at rest.
     fn requests(&self) -> u64;
+
+    /// Nothing is read from the stream any more: neither needs anything be from tables.
+    fn end(&mut self) {}
 }
 
 /// Nothing is to be read.
@@ -180,6 +183,12 @@ impl HandOver {
     pub(super) fn begun_at_rest(&mut self, generation: u64, requests: u64) {
         self.settled_for = Some(generation);
         self.begun_requests = requests;
+    }
+
+    /// Nothing is read any more.
+    pub(super) fn end(&mut self) {
+        self.beginning = None;
+        self.snapshots.end();
     }
 
     /// This much is left out from now on.

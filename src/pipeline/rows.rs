@@ -104,12 +104,14 @@ impl RowEntrance {
         }
     }
 
-    /// What has to be held for whom while the rows of this table are read.
+    /// What has to be held for whom while the rows of this table are read; and what the table itself is in the order.
     #[must_use]
-    pub fn to_be_held(&self, audience: &Audience, name: &TableName) -> Vec<(Arc<str>, TableKey)> {
+    pub fn to_be_held(&self, audience: &Audience, name: &TableName) -> Vec<(Arc<str>, TableKey, TableKey)> {
         let receivers = self.receivers(audience, name);
-        let held =
-            |outbox: &Arc<Outbox>| (Arc::clone(outbox.target().url()), Holds::table(outbox, key(name)));
+        let held = |outbox: &Arc<Outbox>| {
+            let own = key(name);
+            (Arc::clone(outbox.target().url()), Holds::table(outbox, own), own)
+        };
         receivers.iter().map(held).collect()
     }
 
@@ -145,6 +147,15 @@ fn key(name: &TableName) -> TableKey {
     let root = name.root.as_ref();
     let (schema, table) = root.map_or((&name.schema, &name.table), |(schema, table)| (schema, table));
     TableKey(table_hash(schema, table))
+}
+
+impl RowTable {
+    /// The URLs of those who get its rows.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<&str> {
+        let urls = self.receivers.iter().map(|outbox| &**outbox.target().url());
+        urls.collect()
+    }
 }
 
 impl RowIntake {

@@ -3,8 +3,12 @@
 //! # The invariant
 //!
 //! The shares that exist add up to at most the limit, except that one share larger than the limit may be taken while
-//! nothing else is in use, and that [`Budget::overdraw`] always gives one: its callers see to it that what they hold in
-//! this way is small.
+//! nothing else is in use, that one row may be taken in whatever is in use while no other row is, and that
+//! [`Budget::overdraw`] always gives one: its callers see to it that what they hold in this way is small.
+//!
+//! The stream and the rows that are read beside it wait for each other: what the stream holds back is released when the rows
+//! are done. So neither may keep the other out: an eighth is reserved for rows while any are read, and they take no more than
+//! that while the stream waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +21,8 @@ use tokio::sync::Notify;
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
+    /// What of it is used for rows that are read.
+    used_for_rows: AtomicU64,
     /// What only rows may be taken in with, as long as any are read: else they could wait for the stream, which waits for them.
     reserved: AtomicU64,
     stream: Waiter,
@@ -37,6 +43,7 @@ struct Waiter {
 pub struct Share {
     budget: Arc<Budget>,
     bytes: u64,
+    is_for_rows: bool,
 }
 
 impl Budget {
@@ -46,6 +53,7 @@ impl Budget {
         Arc::new(Self {
             limit,
             used: AtomicU64::new(0),
+            used_for_rows: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
             stream: Waiter::default(),
             rows: Waiter::default(),
@@ -69,7 +77,27 @@ impl Budget {
     /// The same for rows, which may be taken in with what is reserved as well.
     #[must_use]
     pub fn try_take_for_row(self: &Arc<Self>, bytes: u64) -> Option<Share> {
-        self.take(bytes, self.limit)
+        let add = |rows: u64| self.may_take_row(rows, bytes).then(|| rows.saturating_add(bytes));
+        let before = self
+            .used_for_rows
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, add)
+            .ok()?;
+        let taken = if before == 0 {
+            Some(self.overdraw(bytes))
+        } else {
+            self.take(bytes, self.limit)
+        };
+        let Some(mut share) = taken else {
+            self.used_for_rows.fetch_sub(bytes, Ordering::SeqCst);
+            return None;
+        };
+        share.is_for_rows = true;
+        Some(share)
+    }
+
+    /// Whether rows that use so much may use more.
+    fn may_take_row(&self, rows: u64, bytes: u64) -> bool {
+        rows == 0 || !self.stream.is_waiting() || rows.saturating_add(bytes) <= self.limit / 8
     }
 
     /// Reserves an eighth for rows, or ends that.
@@ -130,19 +158,33 @@ impl Budget {
     /// Waits until `bytes` fit and a slice of the budget beside them is free, so that a reader at the limit reads on
     /// in strides instead of one event at a time. Safe to cancel and call again. One task may wait.
     pub async fn room_for(&self, bytes: u64) {
-        self.room(&self.stream, bytes, || self.unreserved()).await;
+        let room = || self.has_stride_for(bytes, self.unreserved());
+        self.room(&self.stream, bytes, room).await;
+        // Rows may take more again.
+        if self.rows.is_waiting() {
+            self.rows.freed.notify_one();
+        }
     }
 
     /// The same for rows. One task may wait.
     pub async fn room_for_row(&self, bytes: u64) {
-        self.room(&self.rows, bytes, || self.limit).await;
+        // Whoever does not wait to the end of it must not be thought to wait for ever.
+        let waiting = StopWaiting(&self.rows);
+        self.room(&self.rows, bytes, || self.has_room_for_row(bytes))
+            .await;
+        drop(waiting);
     }
 
-    async fn room(&self, waiter: &Waiter, bytes: u64, limit: impl Fn() -> u64) {
+    fn has_room_for_row(&self, bytes: u64) -> bool {
+        let rows = self.used_for_rows.load(Ordering::SeqCst);
+        rows == 0 || (self.may_take_row(rows, bytes) && self.has_stride_for(bytes, self.limit))
+    }
+
+    async fn room(&self, waiter: &Waiter, bytes: u64, has_room: impl Fn() -> bool) {
         loop {
             // Announced before looking: a share given back in between either is seen here or sees this.
             waiter.wanted.store(bytes.max(1), Ordering::SeqCst);
-            if self.has_stride_for(bytes, limit()) {
+            if has_room() {
                 waiter.wanted.store(0, Ordering::SeqCst);
                 return;
             }
@@ -159,6 +201,7 @@ impl Budget {
         Share {
             budget: Arc::clone(self),
             bytes,
+            is_for_rows: false,
         }
     }
 
@@ -197,7 +240,17 @@ impl Share {
         Self {
             budget: Arc::clone(&self.budget),
             bytes,
+            is_for_rows: self.is_for_rows,
         }
+    }
+}
+
+/// Has a waiter not wait any more when it is dropped.
+struct StopWaiting<'a>(&'a Waiter);
+
+impl Drop for StopWaiting<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.store(0, Ordering::SeqCst);
     }
 }
 
@@ -205,14 +258,16 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
         let budget = &self.budget;
-        for (waiter, limit) in [
-            (&budget.stream, budget.unreserved()),
-            (&budget.rows, budget.limit),
-        ] {
-            let wanted = waiter.wanted.load(Ordering::SeqCst);
-            if wanted > 0 && budget.has_stride_for(wanted, limit) {
-                waiter.freed.notify_one();
-            }
+        if self.is_for_rows {
+            budget.used_for_rows.fetch_sub(self.bytes, Ordering::SeqCst);
+        }
+        let wanted = budget.stream.wanted.load(Ordering::SeqCst);
+        if wanted > 0 && budget.has_stride_for(wanted, budget.unreserved()) {
+            budget.stream.freed.notify_one();
+        }
+        let wanted = budget.rows.wanted.load(Ordering::SeqCst);
+        if wanted > 0 && budget.has_room_for_row(wanted) {
+            budget.rows.freed.notify_one();
         }
     }
 }
@@ -295,6 +350,35 @@ mod tests {
         drop(row);
         assert!(stream.as_mut().now_or_never().is_some());
         drop(most);
+    }
+
+    #[test]
+    fn rows_take_no_more_than_that_while_the_stream_waits() {
+        let budget = Budget::new(80);
+        budget.reserve_for_rows(true);
+        let mut rows: Vec<_> = (0..80).map(|_| budget.try_take_for_row(1).unwrap()).collect();
+        let mut stream = Box::pin(budget.room_for(1));
+        assert!(stream.as_mut().now_or_never().is_none());
+        // However little comes back at a time, it is the stream's.
+        while stream.as_mut().now_or_never().is_none() {
+            rows.pop();
+            assert!(budget.try_take_for_row(1).is_none());
+            assert!(budget.room_for_row(1).now_or_never().is_none());
+        }
+        assert!(rows.len() > 50);
+        assert!(budget.try_take_for_row(1).is_some(), "it does not wait any more");
+    }
+
+    #[test]
+    fn one_row_may_always_be_taken_in_and_a_wait_that_is_broken_off_is_over() {
+        let budget = Budget::new(80);
+        let all = budget.try_take(80).unwrap();
+        let row = budget.try_take_for_row(1000).unwrap();
+        assert!(budget.try_take_for_row(1).is_none());
+        assert!(budget.room_for_row(1).now_or_never().is_none());
+        drop((all, row));
+        assert!(!budget.is_pressed() && budget.used() == 0);
+        assert!(budget.try_take_for_row(1).is_some());
     }
 
     proptest! {

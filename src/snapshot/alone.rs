@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slog::{error, info, warn};
 use tokio::task::JoinSet;
 
+use super::progress::tell;
 use super::table::{Ended, Readings, Task};
 use super::{How, Parts, SnapshotError, plan, source, task};
 use crate::pipeline::Audience;
@@ -65,6 +66,9 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
     });
     // Nothing is streamed meanwhile, so nothing has to be held.
     state::are_fresh(&source.store, &source.slot, &fresh.collect::<Vec<_>>()).await?;
+    // For as long as this goes on.
+    let mut telling = JoinSet::new();
+    telling.spawn(tell(Arc::clone(&source)));
     let mut readings = Readings::new(&source, tasks, Vec::new());
     let mut settling = JoinSet::new();
     let mut failed = None;
@@ -84,7 +88,7 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
                 warn!(log, "nobody is subscribed to the inserts of a table, so it waits"; "table" => %table);
             }
             Ok(Ended::Cancelled) => {}
-            Ok(Ended::Gone) => {
+            Ok(Ended::Gone | Ended::Attached) => {
                 report.gone += 1;
                 warn!(log, "a table was dropped or renamed before it was read"; "table" => %table);
             }

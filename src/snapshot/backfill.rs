@@ -96,9 +96,14 @@ impl Backfills {
                     self.ask(&row, source);
                 }
                 SnapshotState::Cancelled => {
-                    self.lock()
-                        .asked
-                        .retain(|task| (task.table.oid, task.row.backfill) != key);
+                    self.lock().asked.retain(|task| {
+                        let is_meant = task.key() == key;
+                        if is_meant {
+                            // It may be about to begin.
+                            task.cancelled.cancel();
+                        }
+                        !is_meant
+                    });
                     cancel(key);
                 }
                 _ => {}

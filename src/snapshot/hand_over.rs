@@ -7,6 +7,7 @@
 //! in question are matched.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::time::sleep;
 
 use super::backfill::Backfills;
 use super::model::Relation;
+use super::progress::tell;
 use super::table::{Source, Task};
 use super::work::Work;
 use super::{Parts, source, task};
@@ -49,8 +51,13 @@ pub struct StreamSnapshots {
 }
 
 /// The tables that are still to be read for whoever receives their rows, and are not being read.
-#[derive(Default)]
-pub(super) struct Tables(Mutex<Vec<Waiting>>);
+pub(super) struct Tables {
+    waiting: Mutex<Vec<Waiting>>,
+    /// Counts those that wait again.
+    again: AtomicU64,
+    /// Wakes the stream.
+    wake: Arc<Notify>,
+}
 
 /// One of them.
 struct Waiting {
@@ -91,9 +98,14 @@ impl StreamSnapshots {
                 table,
                 row,
             });
-        let tables = Arc::new(Tables(Mutex::new(waiting.collect())));
+        let tables = Arc::new(Tables {
+            waiting: Mutex::new(waiting.collect()),
+            again: AtomicU64::new(0),
+            wake: Arc::clone(&wake),
+        });
         let work = Work::new(source(parts), releases, Arc::clone(&tables), left);
         let work = Arc::new(work);
+        work.spawn(tell(Arc::clone(&work.source)));
         Self {
             backfills: Backfills::follow(&work, wake),
             work,
@@ -140,7 +152,18 @@ impl Snapshots for StreamSnapshots {
     }
 
     fn requests(&self) -> u64 {
-        self.backfills.requests()
+        self.backfills.requests() + self.tables.again.load(Ordering::SeqCst)
+    }
+
+    fn end(&mut self) {
+        self.work.abort();
+    }
+}
+
+impl Drop for StreamSnapshots {
+    fn drop(&mut self) {
+        // They hold what holds them.
+        self.work.abort();
     }
 }
 
@@ -156,10 +179,13 @@ impl Tables {
             may_be_fresh: false,
             with_history: BTreeSet::new(),
         });
+        // Somebody may have subscribed to it meanwhile.
+        self.again.fetch_add(1, Ordering::SeqCst);
+        self.wake.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,6 +19,7 @@
 //!
 //! Knows the rooms it is between: tables come from `store`, rows go to `pipeline`. Must not know: endpoints, sockets.
 
+mod accounts;
 mod alone;
 mod ask;
 mod backfill;

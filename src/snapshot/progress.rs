@@ -22,6 +22,9 @@ pub(super) async fn tell(source: Arc<Source>) {
     loop {
         ticks.tick().await;
         let tables = source.watch.readings();
+        if tables.is_empty() {
+            continue;
+        }
         let read: Vec<_> = tables.iter().map(|reading| reading.read()).collect();
         for (reading, read) in tables.iter().zip(&read) {
             info!(source.log, "reading"; "table" => %reading.table, "rows" => read.rows, "bytes" => read.bytes,

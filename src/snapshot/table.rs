@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::SnapshotError;
 use super::model::{Exported, PageRange, Relation, Shape};
-use super::progress::{self, Watch, tell};
+use super::progress::{self, Watch};
 use super::ranges::ranges;
 use super::row::{RowReader, version};
 use crate::config::PgUrl;
@@ -86,6 +86,8 @@ pub(super) enum Ended {
     Unwanted,
     /// It is not there any more.
     Gone,
+    /// It is a partition of another table than when it was planned, or of none any more: what is held is not what has to be.
+    Attached,
     /// It was broken off.
     Cancelled,
 }
@@ -140,21 +142,16 @@ pub(super) struct Readings {
     waiting: std::vec::IntoIter<Task>,
     /// Dropped, they end where they are.
     under_way: JoinSet<(Task, Result<Ended, SnapshotError>)>,
-    /// Tells how far they are, for as long.
-    _telling: JoinSet<()>,
 }
 
 impl Readings {
     /// Reads these tables, in this order. The transactions of these numbers are committed: what they did has to be seen.
     pub(super) fn new(source: &Arc<Source>, tasks: Vec<Task>, recent: Vec<u32>) -> Self {
-        let mut telling = JoinSet::new();
-        telling.spawn(tell(Arc::clone(source)));
         Self {
             source: Arc::clone(source),
             recent: recent.into(),
             waiting: tasks.into_iter(),
             under_way: JoinSet::new(),
-            _telling: telling,
         }
     }
 
@@ -215,8 +212,9 @@ async fn read(source: Arc<Source>, task: &Task, recent: &[u32]) -> Result<Ended,
     let Some((shape, table)) = leader.look(table).await? else {
         return Ok(Ended::Gone);
     };
-    // Whoever is subscribed to a root that it was not planned with may have been sent changes of it.
-    let leaves_out = table.root == planned;
+    if table.root != planned {
+        return Ok(Ended::Attached);
+    }
     let name = TableName {
         root: table.root.clone(),
         ..name
@@ -235,7 +233,14 @@ async fn read(source: Arc<Source>, task: &Task, recent: &[u32]) -> Result<Ended,
         return Ok(Ended::Unwanted);
     };
     let (store, slot) = (&source.store, &source.slot);
-    state::begin(store, slot, (&table, task.row.backfill), &exported, leaves_out).await?;
+    state::begin(
+        store,
+        slot,
+        (&table, task.row.backfill),
+        &exported,
+        &target.endpoints(),
+    )
+    .await?;
     let ranges = ranges(&table, source.range_bytes);
     let reading = source.watch.begin(&table, task.row.backfill, ranges.len());
     info!(source.log, "reading a table"; "table" => %table, "bytes" => table.bytes, "rows_estimated" => table.rows,

@@ -4,7 +4,7 @@
 //! all rows are settled, they are released. Several readings may need one hold, as those of the partitions of one table
 //! do: it is released when the last of them has ended.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::SnapshotError;
+use super::accounts::{Accounts, Key, Running, ToHold};
 use super::hand_over::{Left, Tables, known};
 use super::table::{Ended, Readings, Source, Submitted, Task, insist};
 use crate::delivery::model::Hold;
-use crate::event::TableKey;
 use crate::pipeline::{LeftOut, Releases, Standing};
 use crate::store::StoreError;
 use crate::store::snapshot as state;
@@ -26,11 +26,6 @@ use crate::subscription::matcher::SubscriptionSet;
 
 /// The pause before tables are read again that could not be.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// A table's OID, and the backfill that it is read for.
-type Key = (u32, i64);
-/// An endpoint, and the table whose changes are to be held for it.
-type ToHold = (Arc<str>, TableKey);
 
 /// What is read, and what is held because of it.
 pub(super) struct Work {
@@ -44,47 +39,13 @@ pub(super) struct Work {
     tasks: Mutex<JoinSet<()>>,
 }
 
-#[derive(Default)]
-struct Accounts {
-    running: HashMap<Key, Running>,
-    holds: HashMap<i64, Account>,
-    /// Holds that are not closed yet, though nothing needs them any more.
-    releasing: HashSet<ToHold>,
-    /// Holds that an earlier program has left, and what it has sent as rows.
-    left: Vec<Hold>,
-    left_out: Vec<LeftOut>,
-    /// Up to which commit each endpoint's changes were dealt with then, but for those that were to be held.
-    marks: HashMap<String, Lsn>,
-}
-
-struct Running {
-    task: Task,
-    holds: Vec<i64>,
-}
-
-struct Account {
-    hold: Hold,
-    readings: usize,
-    left_out: Vec<LeftOut>,
-}
-
 impl Work {
     pub(super) fn new(source: Source, releases: Releases, tables: Arc<Tables>, left: Left) -> Self {
-        let Left {
-            holds: left,
-            left_out,
-            marks,
-        } = left;
         Self {
             source: Arc::new(source),
             releases,
             tables,
-            accounts: Mutex::new(Accounts {
-                left,
-                left_out,
-                marks,
-                ..Accounts::default()
-            }),
+            accounts: Mutex::new(Accounts::new(left)),
             closed: Notify::new(),
             tasks: Mutex::default(),
         }
@@ -108,35 +69,82 @@ impl Work {
             .into_iter()
             .map(|task| {
                 let held = entrance.to_be_held(&task.audience, &task.name());
+                let held = held.into_iter().map(|held| self.lock().as_held(held));
+                let held = held.collect();
                 (task, held)
             })
             .collect();
         let wanted: BTreeSet<ToHold> = tasks.iter().flat_map(|(_, held)| held.iter().cloned()).collect();
         let wanted: Vec<ToHold> = wanted.into_iter().collect();
-        self.none_is_releasing(&wanted).await;
-        let mut holds = Vec::new();
-        if !wanted.is_empty() {
-            let fresh = tasks.iter().filter(|(task, _)| task.row.fresh);
-            let fresh: Vec<(u32, Arc<str>)> = fresh
-                .flat_map(|(task, held)| {
-                    held.iter()
-                        .map(|(endpoint, _)| (task.table.oid, Arc::clone(endpoint)))
-                })
-                .collect();
-            let Source { store, slot, .. } = &*self.source;
-            holds = state::hold(store, slot, &wanted, &fresh, standing.from).await?;
-        }
-        let readings = self.lock().begin(tasks, &holds);
-        for hold in self.lock().take_orphans() {
-            let left_out = self.lock().left_out.clone();
-            self.release(hold, left_out);
+        let pinned = self.pin(&wanted).await;
+        let holds = self.hold(&tasks, &wanted, standing.from).await;
+        let (readings, orphans) = {
+            let mut accounts = self.lock();
+            let readings = match &holds {
+                Ok(holds) => accounts.begin(tasks, holds),
+                Err(_) => Vec::new(),
+            };
+            // What was left is taken up with the first tasks.
+            let orphans = if holds.is_ok() {
+                accounts.take_orphans()
+            } else {
+                Vec::new()
+            };
+            (readings, orphans)
+        };
+        for id in pinned.into_iter().chain(orphans) {
+            self.unpin(id);
         }
         if !readings.is_empty() {
             let work = Arc::clone(self);
             let recent = standing.recent.clone();
             self.spawn(async move { work.read(readings, recent).await });
         }
-        Ok(holds)
+        holds
+    }
+
+    async fn hold(
+        &self,
+        tasks: &[(Task, Vec<ToHold>)],
+        wanted: &[ToHold],
+        from: Lsn,
+    ) -> Result<Vec<Hold>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fresh = tasks.iter().filter(|(task, _)| task.row.fresh);
+        let fresh: Vec<(u32, Arc<str>)> = fresh
+            .flat_map(|(task, held)| {
+                held.iter()
+                    .map(|(endpoint, _)| (task.table.oid, Arc::clone(endpoint)))
+            })
+            .collect();
+        let Source { store, slot, .. } = &*self.source;
+        state::hold(store, slot, wanted, &fresh, from).await
+    }
+
+    /// Sees that no hold of these is closed under whoever is about to rely on it: counts them as needed, takes back what was
+    /// only about to be closed, and waits for what is being closed.
+    async fn pin(&self, wanted: &[ToHold]) -> Vec<i64> {
+        loop {
+            let closed = self.closed.notified();
+            tokio::pin!(closed);
+            closed.as_mut().enable();
+            let pinned = self.lock().pin(wanted);
+            if let Some(pinned) = pinned {
+                for id in &pinned {
+                    self.releases.more_rows(*id);
+                }
+                return pinned;
+            }
+            closed.await;
+        }
+    }
+
+    fn unpin(self: &Arc<Self>, id: i64) {
+        if self.lock().unpin(id) {
+            self.release(id);
+        }
     }
 
     /// Breaks off what nobody is subscribed to any more.
@@ -165,20 +173,6 @@ impl Work {
 
     fn lock(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until none of these is about to be closed: it would be closed under whoever relies on it.
-    async fn none_is_releasing(&self, wanted: &[ToHold]) {
-        loop {
-            let closed = self.closed.notified();
-            tokio::pin!(closed);
-            closed.as_mut().enable();
-            let is_releasing = wanted.iter().any(|hold| self.lock().releasing.contains(hold));
-            if !is_releasing {
-                return;
-            }
-            closed.await;
-        }
     }
 
     async fn read(self: Arc<Self>, mut tasks: Vec<Task>, recent: Vec<u32>) {
@@ -217,22 +211,37 @@ impl Work {
             }
             Ok(Ended::Gone) => {
                 warn!(log, "a table was dropped or renamed before it was read"; "table" => %table);
-                if task.row.backfill != 0 {
+                if task.row.backfill == 0 {
+                    // Under its new name, it may be sent to whoever is written down as never having been sent anything of it.
+                    self.set_aside(&task).await;
+                } else {
                     self.fail(&task, "it was dropped or renamed before it was read")
                         .await;
                 }
+            }
+            Ok(Ended::Attached) if task.row.backfill != 0 => {
+                self.fail(
+                    &task,
+                    "it was attached to a partitioned table, or detached, before it was read: ask again",
+                )
+                .await;
+            }
+            Ok(Ended::Attached) => {
+                warn!(log, "a table was attached to a partitioned table, or detached, before it was read; the next start reads it";
+                    "table" => %table);
+                self.set_aside(&task).await;
             }
             Ok(Ended::Unwanted) if task.row.backfill != 0 => {
                 self.fail(&task, "its endpoint's URL cannot be delivered to")
                     .await;
             }
-            Ok(Ended::Unwanted | Ended::Cancelled) => self.put_back(&task).await,
+            Ok(Ended::Unwanted | Ended::Cancelled) => {
+                self.put_back(task).await;
+                return None;
+            }
             Err(problem) if problem.is_lasting() => {
                 if task.row.backfill == 0 {
-                    insist(&self.source, "write down that a table is set aside", || {
-                        state::set_aside(&self.source.store, &self.source.slot, table.oid)
-                    })
-                    .await;
+                    self.set_aside(&task).await;
                     error!(log, "a table cannot be read, and is set aside until the next start; its changes are streamed";
                         "table" => %table, "error" => #&problem);
                 } else {
@@ -254,8 +263,7 @@ impl Work {
     async fn settle(self: Arc<Self>, task: Task, submitted: Submitted) {
         let settled = task.cancelled.run_until_cancelled(submitted.settled()).await;
         if settled.is_none() {
-            self.put_back(&task).await;
-            self.end(&task, &[]);
+            self.put_back(task).await;
             return;
         }
         let mut left_out = Vec::new();
@@ -270,10 +278,11 @@ impl Work {
     }
 
     /// A table is not read any more: nobody is subscribed to its rows, or an operator wants it so.
-    async fn put_back(&self, task: &Task) {
+    async fn put_back(self: &Arc<Self>, task: Task) {
         let Source { store, slot, log, .. } = &*self.source;
         if task.row.backfill != 0 {
             info!(log, "a backfill is broken off"; "table" => %task.table, "backfill" => task.row.backfill);
+            self.end(&task, &[]);
             return;
         }
         insist(&self.source, "write down that a table waits", || {
@@ -282,7 +291,23 @@ impl Work {
         .await;
         info!(log, "nobody is subscribed to the inserts of a table any more, so its rows wait for who will be";
             "table" => %task.table);
-        self.tables.put_back(task);
+        // Not before: whoever has it read again needs a hold that is not about to be closed.
+        self.end(&task, &[]);
+        self.tables.put_back(&task);
+    }
+
+    async fn set_aside(&self, task: &Task) {
+        let Source { store, slot, .. } = &*self.source;
+        insist(&self.source, "write down that a table is set aside", || {
+            state::set_aside(store, slot, task.table.oid)
+        })
+        .await;
+    }
+
+    /// Ends everything that is under way.
+    pub(super) fn abort(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
     }
 
     async fn fail(&self, task: &Task, problem: &str) {
@@ -296,20 +321,25 @@ impl Work {
     /// A reading has ended, and this much is left out because of it: releases what nobody needs any more.
     fn end(self: &Arc<Self>, task: &Task, left_out: &[LeftOut]) {
         let released = self.lock().end(task.key(), left_out);
-        for (hold, left_out) in released {
-            self.release(hold, left_out);
+        for id in released {
+            self.release(id);
         }
     }
 
-    fn release(self: &Arc<Self>, hold: Hold, left_out: Vec<LeftOut>) {
+    /// Closes a hold, unless it is taken back before everything is settled that comes before it.
+    fn release(self: &Arc<Self>, id: i64) {
+        self.releases.rows_are_done(id);
         let work = Arc::clone(self);
         self.spawn(async move {
-            let held = (Arc::clone(&hold.endpoint), hold.table);
-            let mark = work.lock().marks.get(&*hold.endpoint).copied();
-            work.releases
-                .release(hold, left_out, mark.unwrap_or(Lsn::ZERO))
-                .await;
-            work.lock().releasing.remove(&held);
+            let Some((hold, mark)) = work.lock().is_releasing(id) else {
+                return;
+            };
+            work.releases.all_before(&hold, mark).await;
+            let Some(left_out) = work.lock().closes(id) else {
+                return;
+            };
+            work.releases.close(hold, left_out).await;
+            work.lock().releasing.remove(&id);
             work.closed.notify_waiters();
         });
     }
@@ -319,137 +349,10 @@ fn is_unwanted(running: &Running, set: &SubscriptionSet) -> bool {
     running.task.row.backfill == 0 && !running.task.is_wanted(set)
 }
 
-impl Accounts {
-    fn begin(&mut self, tasks: Vec<(Task, Vec<ToHold>)>, holds: &[Hold]) -> Vec<Task> {
-        let mut begun = Vec::with_capacity(tasks.len());
-        for (task, held) in tasks {
-            let of_task = holds.iter().filter(|hold| {
-                held.iter()
-                    .any(|(endpoint, table)| *endpoint == hold.endpoint && *table == hold.table)
-            });
-            let ids = of_task.map(|hold| {
-                let account = self.holds.entry(hold.id).or_insert_with(|| Account {
-                    hold: hold.clone(),
-                    readings: 0,
-                    left_out: Vec::new(),
-                });
-                account.readings += 1;
-                hold.id
-            });
-            let holds = ids.collect();
-            let running = Running {
-                task: task.clone(),
-                holds,
-            };
-            self.running.insert(task.key(), running);
-            begun.push(task);
-        }
-        begun
-    }
-
-    /// Those that an earlier program has left and that no reading needs.
-    fn take_orphans(&mut self) -> Vec<Hold> {
-        let left = std::mem::take(&mut self.left);
-        let orphans: Vec<Hold> = left
-            .into_iter()
-            .filter(|hold| !self.holds.contains_key(&hold.id))
-            .collect();
-        for hold in &orphans {
-            self.releasing.insert((Arc::clone(&hold.endpoint), hold.table));
-        }
-        orphans
-    }
-
-    /// The holds that nobody needs any more.
-    fn end(&mut self, key: Key, left_out: &[LeftOut]) -> Vec<(Hold, Vec<LeftOut>)> {
-        let Some(running) = self.running.remove(&key) else {
-            return Vec::new();
-        };
-        let mut released = Vec::new();
-        for id in running.holds {
-            let Some(account) = self.holds.get_mut(&id) else {
-                continue;
-            };
-            let endpoint = &account.hold.endpoint;
-            let of_endpoint = left_out.iter().filter(|one| one.endpoint == *endpoint);
-            account.left_out.extend(of_endpoint.cloned());
-            account.readings -= 1;
-            if account.readings == 0
-                && let Some(Account { hold, left_out, .. }) = self.holds.remove(&id)
-            {
-                self.releasing.insert((Arc::clone(&hold.endpoint), hold.table));
-                released.push((hold, left_out));
-            }
-        }
-        released
-    }
-}
-
 impl Task {
     /// Whether anybody is subscribed to its rows.
     pub(super) fn is_wanted(&self, set: &SubscriptionSet) -> bool {
         !super::hand_over::receivers(&self.table, set, crate::subscription::model::EventType::Insert)
             .is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio_util::sync::CancellationToken;
-
-    use super::*;
-    use crate::pipeline::Audience;
-    use crate::snapshot::model::Relation;
-    use crate::store::snapshot::TableRow;
-
-    fn task(oid: u32) -> Task {
-        Task {
-            table: Relation {
-                oid,
-                ..Relation::sample("s", "t")
-            },
-            row: TableRow::sample(),
-            audience: Audience::Endpoint("a".into()),
-            cancelled: CancellationToken::new(),
-        }
-    }
-
-    fn hold(id: i64, endpoint: &str) -> Hold {
-        Hold {
-            id,
-            endpoint: endpoint.into(),
-            table: TableKey(7),
-            from: Lsn::ZERO,
-        }
-    }
-
-    fn left_out(endpoint: &str) -> LeftOut {
-        LeftOut {
-            hash: 1,
-            endpoint: endpoint.into(),
-            sees: "5:5:".parse().unwrap(),
-            until: Lsn::new(9),
-        }
-    }
-
-    #[test]
-    fn a_hold_is_released_with_all_that_is_left_out_when_the_last_reading_ends() {
-        let (a, b) = (hold(1, "a"), hold(2, "b"));
-        let held = |hold: &Hold| (Arc::clone(&hold.endpoint), hold.table);
-        let mut accounts = Accounts {
-            left: vec![a.clone(), hold(3, "c")],
-            ..Accounts::default()
-        };
-        accounts.begin(
-            vec![(task(10), vec![held(&a), held(&b)]), (task(11), vec![held(&a)])],
-            &[a.clone(), b.clone()],
-        );
-        assert_eq!(accounts.take_orphans(), [hold(3, "c")]);
-        let released = accounts.end((10, 0), &[left_out("a"), left_out("b")]);
-        assert_eq!(released, [(b, vec![left_out("b")])]);
-        let released = accounts.end((11, 0), &[left_out("a")]);
-        assert_eq!(released, [(a.clone(), vec![left_out("a"), left_out("a")])]);
-        assert!(accounts.releasing.contains(&held(&a)));
-        assert!(accounts.end((11, 0), &[]).is_empty() && accounts.holds.is_empty());
     }
 }

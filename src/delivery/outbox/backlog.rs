@@ -62,6 +62,8 @@ pub(super) struct Backlog {
     pub(super) unloaded: bool,
     /// Whether what a load under way brings is out of date.
     pub(super) disturbed: bool,
+    /// Whether rows were added while a load was under way, which may not have seen them.
+    pub(super) grew: bool,
     /// Rows to be deleted.
     pub(super) finished: Vec<i64>,
     /// Rows that were tried again, with what came of it.

@@ -190,7 +190,7 @@ impl State {
                 since: now,
             });
         }
-        if end {
+        if end && !self.backlog.grew {
             self.backlog.unloaded = false;
         }
     }

@@ -181,6 +181,26 @@ impl Outbox {
         state.next(now, Next::default())
     }
 
+    /// So much was put behind what is stored for this endpoint. It has nothing that would have to come before in memory.
+    pub(in crate::delivery) fn grew(&self, rows: u64, bytes: u64, now: Instant) -> Next {
+        let mut state = self.lock();
+        let mut next = Next::default();
+        if state.backlog.route == Route::Direct {
+            // What is in memory has to be in the store as well before anything that comes later.
+            let spilled = state.spill("changes that were held for it are released");
+            next.changes.extend(spilled);
+            state.backlog.route = Route::Behind;
+        }
+        state.backlog.total_rows += rows;
+        state.backlog.total_bytes += bytes;
+        state.backlog.unloaded = true;
+        state.backlog.grew = true;
+        if state.backlog.exceeds(self.policy.retention) {
+            state.backlog.retain_at = Some(now);
+        }
+        state.next(now, next)
+    }
+
     /// Another hand has changed what is stored for this endpoint; how much that is has to be counted.
     pub(in crate::delivery) fn changed_elsewhere(&self, has_rows: bool, now: Instant) -> Next {
         let mut state = self.lock();
@@ -319,6 +339,7 @@ impl State {
         }
         loads.then(|| {
             self.backlog.disturbed = false;
+            self.backlog.grew = false;
             let probing = !self.health.is_well();
             let rows = if probing {
                 PROBE_ROWS

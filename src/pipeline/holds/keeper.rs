@@ -1,6 +1,6 @@
 //! The task that writes held changes, and moves them in the end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,10 @@ use crate::progress::SettleToken;
 use crate::store::StoreError;
 use crate::store::snapshot as held;
 
-/// How many changes are written, or moved, at one time.
+/// How many changes are written at one time.
 const BATCH_ROWS: usize = 1000;
+/// How many are moved: more than are added meanwhile, so that it comes to an end.
+const MOVE_ROWS: u32 = 4000;
 /// How many bytes of payload are written at one time, but for one larger change.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// With so many left to be moved, the stream may as well wait for them.
@@ -39,6 +41,10 @@ pub(super) struct Change {
 pub(super) enum Told {
     /// Keep this change.
     Keep(Change),
+    /// More may be held by this hold than its endpoint's backlog may have.
+    Unbound(i64),
+    /// No more than that any longer.
+    Bound(i64),
     /// Nothing is to come before these any more: move what is held, but for what is left out.
     Release(Hold, Vec<LeftOut>, oneshot::Sender<()>),
     /// The last change of this hold was given over.
@@ -52,6 +58,8 @@ struct Release {
     outbox: Option<Arc<Outbox>>,
     stage: Stage,
     moved: u64,
+    /// Whether a step was given up that the store may have carried out.
+    is_in_doubt: bool,
     closed: Option<oneshot::Sender<()>>,
 }
 
@@ -73,6 +81,8 @@ pub(super) struct Keeper {
     releases: VecDeque<Release>,
     /// How much is held.
     bytes: HashMap<i64, u64>,
+    /// Holds that may hold whatever comes.
+    unbound: HashSet<i64>,
     /// Whether it was said that reading pauses.
     is_told: bool,
 }
@@ -90,6 +100,7 @@ impl Keeper {
             changes: VecDeque::new(),
             releases: VecDeque::new(),
             bytes: HashMap::new(),
+            unbound: HashSet::new(),
             is_told: false,
         }
     }
@@ -124,6 +135,12 @@ impl Keeper {
     fn take(&mut self, told: Told) {
         match told {
             Told::Keep(change) => self.changes.push_back(change),
+            Told::Unbound(hold) => {
+                self.unbound.insert(hold);
+            }
+            Told::Bound(hold) => {
+                self.unbound.remove(&hold);
+            }
             Told::Release(hold, left_out, closed) => {
                 let outbox = Target::parse(&hold.endpoint).ok();
                 self.releases.push_back(Release {
@@ -132,6 +149,7 @@ impl Keeper {
                     left_out,
                     stage: Stage::Moving,
                     moved: 0,
+                    is_in_doubt: false,
                     closed: Some(closed),
                 });
             }
@@ -151,7 +169,7 @@ impl Keeper {
             return false;
         };
         let id = first.hold.id;
-        if self.releases.iter().any(|release| release.hold.id == id) {
+        if self.unbound.contains(&id) {
             return true;
         }
         let held = match self.bytes.get(&id) {
@@ -196,42 +214,51 @@ impl Keeper {
             .map(|change| Written::of(&change.event, &none))
             .collect();
         let xids: Vec<Option<u32>> = changes().map(|change| change.xid).collect();
-        held::keep(&self.parts.store, hold, &rows, &xids).await?;
+        let kept = held::keep(&self.parts.store, hold, &rows, &xids).await?;
+        *self.bytes.entry(hold).or_default() += kept;
         for change in self.changes.drain(..count) {
-            *self.bytes.entry(hold).or_default() += change.event.payload.len() as u64;
             change.token.settle();
         }
         Ok(())
     }
 
-    /// A step of the first release that can be made one of, if there is any.
+    /// A step of each release that can be made one of. Returns whether there was any.
     async fn step(&mut self) -> Result<bool, StoreError> {
-        // What it holds last is written before it is moved.
-        let is_written = |hold: i64| self.changes.iter().all(|change| change.hold.id != hold);
-        let position = self.releases.iter().position(|release| match release.stage {
-            Stage::Moving => true,
-            Stage::Stopping => false,
-            Stage::Last => is_written(release.hold.id),
-        });
-        let Some(mut release) = position.and_then(|position| self.releases.remove(position)) else {
-            return Ok(false);
-        };
-        let stepped = self.step_of(&mut release).await;
-        match stepped {
-            Ok(true) => {
-                self.bytes.remove(&release.hold.id);
-                Ok(true)
-            }
-            other => {
-                // Others have their turn.
+        let mut worked = false;
+        for _ in 0..self.releases.len() {
+            let Some(mut release) = self.releases.pop_front() else {
+                break;
+            };
+            let id = release.hold.id;
+            // What it holds last is written before it is moved.
+            let is_due = match release.stage {
+                Stage::Moving => true,
+                Stage::Stopping => false,
+                Stage::Last => self.changes.iter().all(|change| change.hold.id != id),
+            };
+            let stepped = if is_due {
+                self.step_of(&mut release).await
+            } else {
+                Ok(false)
+            };
+            worked |= is_due;
+            if matches!(stepped, Ok(true)) {
+                self.bytes.remove(&id);
+                self.unbound.remove(&id);
+            } else {
+                release.is_in_doubt |= stepped.is_err();
                 self.releases.push_back(release);
-                other.map(|_| true)
             }
+            stepped?;
         }
+        Ok(worked)
     }
 
     /// Whether it is closed.
     async fn step_of(&self, release: &mut Release) -> Result<bool, StoreError> {
+        let HoldParts {
+            store, dispatcher, ..
+        } = &self.parts;
         let hold = &release.hold;
         let is_left_out = |one: &held::Held| {
             let table = table_hash(&one.schema, &one.table);
@@ -242,12 +269,13 @@ impl Keeper {
                 &hold.endpoint,
             )
         };
-        let limit = u32::try_from(BATCH_ROWS).unwrap_or(u32::MAX);
-        let done = held::release(&self.parts.store, hold, is_left_out, limit).await?;
-        if done.put > 0
-            && let Some(outbox) = &release.outbox
-        {
-            self.parts.dispatcher.backlog_grew(outbox);
+        let done = held::release(store, hold, is_left_out, MOVE_ROWS).await?;
+        if let Some(outbox) = &release.outbox {
+            if std::mem::take(&mut release.is_in_doubt) {
+                dispatcher.backlog_may_have_grown(outbox);
+            } else if done.put > 0 {
+                dispatcher.backlog_grew(outbox, done.put, done.bytes);
+            }
         }
         release.moved += done.put;
         match release.stage {
@@ -256,15 +284,16 @@ impl Keeper {
                 self.tell(Closing::Stop(hold.id, release.left_out.clone()));
             }
             Stage::Last if done.taken == 0 => {
-                held::end_hold(&self.parts.store, hold.id).await?;
+                held::end_hold(store, hold.id).await?;
                 self.tell(Closing::GoOn(hold.id));
                 if let Some(closed) = release.closed.take() {
                     // Whoever has waited for it may be gone.
                     let _ = closed.send(());
                 }
                 if release.moved > 0 {
+                    let endpoint = release.outbox.as_ref().map(|outbox| outbox.target().to_string());
                     info!(self.parts.log, "the changes of a table that were held while its rows were sent are released";
-                        "endpoint" => release.outbox.as_ref().map(|outbox| outbox.target().to_string()), "events" => release.moved);
+                        "endpoint" => endpoint, "events" => release.moved);
                 } else {
                     debug!(self.parts.log, "nothing was held while rows were sent"; "hold" => hold.id);
                 }

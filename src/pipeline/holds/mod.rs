@@ -95,18 +95,33 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// Releases a hold. All rows are settled by now; of what is held, and of what comes later, this much is left out. Returns
-    /// when it is closed, which needs the intake, and everything that was committed up to `mark` to be settled.
-    pub async fn release(&self, hold: Hold, left_out: Vec<LeftOut>, mark: Lsn) {
-        let mut confirmed = self.confirmed.clone();
-        let is_settled = confirmed
-            .wait_for(|confirmed| *confirmed >= hold.from && *confirmed > mark)
-            .await
-            .is_ok();
-        let (closed, closing) = oneshot::channel();
+    /// The rows for which these changes are held are settled, or not sent: however much is held, it may be written.
+    pub fn rows_are_done(&self, hold: i64) {
         // Otherwise the program ends, and the next one does it.
-        let told = Told::Release(hold, left_out, closed);
-        if is_settled && self.to_keeper.send(told).is_ok() {
+        let _ = self.to_keeper.send(Told::Unbound(hold));
+    }
+
+    /// More rows are sent for which these changes are held.
+    pub fn more_rows(&self, hold: i64) {
+        let _ = self.to_keeper.send(Told::Bound(hold));
+    }
+
+    /// Waits until everything is settled that was submitted before the hold, and everything that was committed up to `mark`.
+    /// Only then may it be closed. Cancel-safe.
+    pub async fn all_before(&self, hold: &Hold, mark: Lsn) {
+        let mut confirmed = self.confirmed.clone();
+        let is_settled = confirmed.wait_for(|confirmed| *confirmed >= hold.from && *confirmed > mark);
+        if is_settled.await.is_err() {
+            // The intake is gone, and the program ends.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Closes a hold. Of what is held, and of what comes later, this much is left out. Returns when it is closed, which needs
+    /// the intake.
+    pub async fn close(&self, hold: Hold, left_out: Vec<LeftOut>) {
+        let (closed, closing) = oneshot::channel();
+        if self.to_keeper.send(Told::Release(hold, left_out, closed)).is_ok() {
             let _ = closing.await;
         }
     }

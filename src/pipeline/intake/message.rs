@@ -57,6 +57,9 @@ impl StreamIntake {
             self.occurrences.next(lsn, relation.hash);
             return Ok(Taken::Done);
         }
+        if self.holds.is_closing(relation.key, &receivers) {
+            return Ok(Taken::Wait(Wait::Hold));
+        }
         self.matched(
             wal_start,
             payload,

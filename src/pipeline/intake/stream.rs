@@ -159,7 +159,7 @@ impl Intake for StreamIntake {
     fn end(&mut self) {
         self.flush();
         self.parked = None;
-        self.hand_over.beginning = None;
+        self.hand_over.end();
         self.open = None;
         if let Some(injector) = &self.injector {
             injector.finish();

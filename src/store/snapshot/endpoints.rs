@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pgstream_proto::Lsn;
 use sqlx::{PgConnection, PgPool, Row};
 
+use super::holds::release_all;
 use crate::snapshot::model::{Exported, Relation};
 use crate::store::StoreError;
 
@@ -29,21 +30,23 @@ fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
 }
 
 /// A slot was made: nothing of its stream has been sent to anyone. What was read for an earlier one of this name is read again,
-/// since the changes between the two are missing.
+/// since the changes between the two are missing; changes of that one that were held are held no longer.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn slot_made(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed("write to"))?;
+    release_all(&mut transaction, slot).await?;
     sqlx::query(
         "WITH tables AS (DELETE FROM pgstream.snapshot_tables WHERE slot = $1 AND backfill = 0),
               endpoints AS (DELETE FROM pgstream.snapshot_endpoints WHERE slot = $1)
          INSERT INTO pgstream.snapshot_slots (slot, started) VALUES ($1, false) ON CONFLICT DO NOTHING",
     )
     .bind(slot)
-    .execute(pool)
+    .execute(&mut *transaction)
     .await
     .map_err(StoreError::table("write to", "pgstream.snapshot_slots"))?;
-    Ok(())
+    transaction.commit().await.map_err(failed("write to"))
 }
 
 /// The stream of a slot is about to be started, with the reading of these tables planned. What is planned later is not planned
@@ -135,26 +138,46 @@ pub(super) async fn is_fresh(
     Ok(())
 }
 
-/// The rows of a table are about to be sent under this snapshot. What it sees is left out for those that were never sent a
-/// change of it, unless that cannot be known any more. Where rows were sent under an earlier one, that one decides: what
-/// was deleted between the two is still to be told.
+/// The rows of a table are about to be sent to these endpoints, under this snapshot. What it sees is left out for those that were
+/// never sent a change of it. Where rows were sent under an earlier one, that one decides: what was deleted between the two is
+/// still to be told.
 pub(super) async fn sends_rows(
     session: &mut PgConnection,
     slot: &str,
     table: &Relation,
     snapshot: &Exported,
-    leaves_out: bool,
+    endpoints: &[&str],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE pgstream.snapshot_endpoints
-            SET fresh = fresh AND $5, snapshot = CASE WHEN $5 THEN $3 END, until_lsn = CASE WHEN $5 THEN $4::pg_lsn END
-          WHERE slot = $1 AND oid = $2 AND fresh AND snapshot IS NULL",
+        "UPDATE pgstream.snapshot_endpoints SET snapshot = $3, until_lsn = $4::pg_lsn
+          WHERE slot = $1 AND oid = $2 AND endpoint = ANY ($5) AND fresh AND snapshot IS NULL",
     )
     .bind(slot)
     .bind(i64::from(table.oid))
     .bind(&snapshot.sees)
     .bind(&snapshot.lsn)
-    .bind(leaves_out)
+    .bind(endpoints)
+    .execute(session)
+    .await
+    .map_err(failed("write to"))?;
+    Ok(())
+}
+
+/// The rows of a table are about to be sent to these endpoints for a backfill, and may be before others: what is deleted between
+/// the two has to be told. (One that was sent rows under an earlier snapshot is told of it.)
+pub(super) async fn sends_other_rows(
+    session: &mut PgConnection,
+    slot: &str,
+    table: &Relation,
+    endpoints: &[&str],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.snapshot_endpoints SET fresh = false
+          WHERE slot = $1 AND oid = $2 AND endpoint = ANY ($3) AND fresh AND snapshot IS NULL",
+    )
+    .bind(slot)
+    .bind(i64::from(table.oid))
+    .bind(endpoints)
     .execute(session)
     .await
     .map_err(failed("write to"))?;
@@ -170,6 +193,7 @@ pub async fn left_out(pool: &PgPool, slot: &str, start: Lsn) -> Result<Vec<LeftO
     sqlx::query(
         "DELETE FROM pgstream.snapshot_endpoints AS e
           WHERE e.slot = $1
+            AND NOT EXISTS (SELECT FROM pgstream.snapshot_holds AS h WHERE h.slot = e.slot AND h.endpoint = e.endpoint)
             AND NOT EXISTS (SELECT FROM pgstream.snapshot_tables AS t
                              WHERE t.slot = e.slot AND t.oid = e.oid AND t.backfill = 0
                                AND (t.state <> 'done' OR e.until_lsn >= $2::pg_lsn))",

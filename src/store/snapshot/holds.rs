@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use pgstream_proto::Lsn;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgPool, Row};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 
 use super::endpoints::is_fresh;
 use crate::delivery::model::{Hold, Written};
 use crate::event::TableKey;
 use crate::store::StoreError;
 use crate::store::backlog::columns::{ARRAYS, COLUMNS, VALUES, bind};
-use crate::store::backlog_lock::lock;
+use crate::store::backlog_lock::{lock, tell};
 
 /// A change that is held, as far as it matters whether it is released.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +32,10 @@ pub struct Held {
 pub struct Released {
     /// Changes that are in the backlog now.
     pub put: u64,
-    /// Changes that are not held any more, for whatever reason.
-    pub taken: u64,
     /// Their bytes of payload.
     pub bytes: u64,
+    /// Changes that are not held any more, for whatever reason.
+    pub taken: u64,
 }
 
 fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
@@ -110,7 +110,7 @@ pub async fn held_bytes(pool: &PgPool, hold: i64) -> Result<u64, StoreError> {
 }
 
 /// Writes changes down that are held, in their order, each with the number of its transaction. Those that are there already
-/// stay.
+/// stay. Returns the bytes of the others.
 ///
 /// # Errors
 /// [`StoreError::Table`]: nothing was written.
@@ -119,19 +119,23 @@ pub async fn keep(
     hold: i64,
     rows: &[Written<'_>],
     xids: &[Option<u32>],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     // The sort stands before the drawing of seq.
     let text = format!(
-        "INSERT INTO pgstream.snapshot_held (hold, xid, {COLUMNS})
+        "WITH put AS (
+         INSERT INTO pgstream.snapshot_held (hold, xid, {COLUMNS})
          SELECT $1, ($24::bigint[])[r.place], {VALUES} FROM {ARRAYS} ORDER BY r.place
-             ON CONFLICT ON CONSTRAINT snapshot_held_once DO NOTHING"
+             ON CONFLICT ON CONSTRAINT snapshot_held_once DO NOTHING RETURNING bytes)
+         SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM put"
     );
-    bind(sqlx::query(AssertSqlSafe(text)).bind(hold), rows)
+    let row = bind(sqlx::query(AssertSqlSafe(text)).bind(hold), rows)
         .bind(xids.iter().map(|xid| xid.map(i64::from)).collect::<Vec<_>>())
-        .execute(pool)
+        .fetch_one(pool)
         .await
         .map_err(failed("write to"))?;
-    Ok(())
+    row.try_get("bytes")
+        .map(i64::unsigned_abs)
+        .map_err(failed("write to"))
 }
 
 /// Moves the first of the changes that are held behind the backlog of their endpoint, at most `limit`, but for those that are
@@ -150,7 +154,7 @@ pub async fn release(
         .await
         .map_err(failed("write to"))?;
     let first = sqlx::query(
-        "SELECT seq, schema_name, table_name, xid, commit_lsn::text AS commit_lsn, bytes FROM pgstream.snapshot_held
+        "SELECT seq, schema_name, table_name, xid, commit_lsn::text AS commit_lsn FROM pgstream.snapshot_held
           WHERE hold = $1 ORDER BY seq LIMIT $2",
     )
     .bind(hold.id)
@@ -160,39 +164,65 @@ pub async fn release(
     .map_err(failed("read"))?;
     let mut taken: Vec<i64> = Vec::with_capacity(first.len());
     let mut left_out: Vec<i64> = Vec::new();
-    let mut bytes = 0;
     for row in &first {
         let seq: i64 = row.try_get("seq").map_err(failed("read"))?;
-        bytes += row
-            .try_get("bytes")
-            .map(i64::unsigned_abs)
-            .map_err(failed("read"))?;
         taken.push(seq);
         if is_left_out(&held(row).map_err(failed("read"))?) {
             left_out.push(seq);
         }
     }
     let text = format!(
-        "WITH gone AS (DELETE FROM pgstream.snapshot_held WHERE hold = $1 AND seq = ANY($2) RETURNING *)
+        "WITH gone AS (DELETE FROM pgstream.snapshot_held WHERE hold = $1 AND seq = ANY($2) RETURNING *),
+              put AS (
          INSERT INTO pgstream.webhook_backlog (endpoint, {COLUMNS})
          SELECT $4, {COLUMNS} FROM gone WHERE seq <> ALL($3) ORDER BY seq
-             ON CONFLICT ON CONSTRAINT webhook_backlog_once DO NOTHING"
+             ON CONFLICT ON CONSTRAINT webhook_backlog_once DO NOTHING RETURNING bytes)
+         SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM put"
     );
-    let put = sqlx::query(AssertSqlSafe(text))
+    let (put, bytes): (i64, i64) = sqlx::query_as(AssertSqlSafe(text))
         .bind(hold.id)
         .bind(&taken)
         .bind(left_out)
         .bind(&*hold.endpoint)
-        .execute(&mut *transaction)
+        .fetch_one(&mut *transaction)
         .await
-        .map_err(failed("write to"))?
-        .rows_affected();
+        .map_err(failed("write to"))?;
     transaction.commit().await.map_err(failed("write to"))?;
     Ok(Released {
-        put,
+        put: put.unsigned_abs(),
+        bytes: bytes.unsigned_abs(),
         taken: taken.len() as u64,
-        bytes,
     })
+}
+
+/// Moves all changes that are held for a slot behind the backlogs of their endpoints, and ends its holds.
+pub(super) async fn release_all(session: &mut PgConnection, slot: &str) -> Result<(), StoreError> {
+    let endpoints: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT endpoint FROM pgstream.snapshot_holds WHERE slot = $1")
+            .bind(slot)
+            .fetch_all(&mut *session)
+            .await
+            .map_err(failed("read"))?;
+    let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+    lock(session, &endpoints).await.map_err(failed("write to"))?;
+    let of_slot = "(SELECT id FROM pgstream.snapshot_holds WHERE slot = $1)";
+    for statement in [
+        format!(
+            "INSERT INTO pgstream.webhook_backlog (endpoint, {COLUMNS})
+             SELECT (SELECT h.endpoint FROM pgstream.snapshot_holds AS h WHERE h.id = hold), {COLUMNS}
+               FROM pgstream.snapshot_held WHERE hold IN {of_slot}
+              ORDER BY seq ON CONFLICT ON CONSTRAINT webhook_backlog_once DO NOTHING"
+        ),
+        format!("DELETE FROM pgstream.snapshot_held WHERE hold IN {of_slot}"),
+        "DELETE FROM pgstream.snapshot_holds WHERE slot = $1".to_owned(),
+    ] {
+        sqlx::query(AssertSqlSafe(statement))
+            .bind(slot)
+            .execute(&mut *session)
+            .await
+            .map_err(failed("write to"))?;
+    }
+    tell(session, &endpoints).await.map_err(failed("write to"))
 }
 
 /// Nothing is held by this hold any more.

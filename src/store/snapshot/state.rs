@@ -6,7 +6,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres, Row};
 
-use super::endpoints::sends_rows;
+use super::endpoints::{sends_other_rows, sends_rows};
 use crate::snapshot::model::{Exported, Relation};
 use crate::store::StoreError;
 use crate::store::backlog::columns::time;
@@ -252,8 +252,8 @@ pub async fn plan(
         .map_err(failed("read"))
 }
 
-/// A table is read from its start, under this snapshot. What it sees is left out for the endpoints that were never sent a
-/// change of the table, where `leaves_out`. One transaction.
+/// A table is read from its start, under this snapshot, for these endpoints. What it sees is left out for those that were never
+/// sent a change of the table. One transaction.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -262,11 +262,13 @@ pub async fn begin(
     slot: &str,
     (table, backfill): (&Relation, i64),
     snapshot: &Exported,
-    leaves_out: bool,
+    endpoints: &[&str],
 ) -> Result<(), StoreError> {
     let mut transaction = pool.begin().await.map_err(failed("write to"))?;
     if backfill == 0 {
-        sends_rows(&mut transaction, slot, table, snapshot, leaves_out).await?;
+        sends_rows(&mut transaction, slot, table, snapshot, endpoints).await?;
+    } else {
+        sends_other_rows(&mut transaction, slot, table, endpoints).await?;
     }
     sqlx::query(
         "UPDATE pgstream.snapshot_tables
