@@ -1,6 +1,8 @@
 //! Suite `backfill`: rows that are sent once more to one endpoint while changes are streamed, in the order of each row.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -350,5 +352,34 @@ fn at_the_bound_of_its_backlog_the_stream_waits() {
     let requests = receiver.requests();
     assert_same(&folded(&requests), &table(&mut world.sql));
     assert_eq!(requests.len(), before + 9000, "none of them is a dead letter");
+    drop(program);
+}
+
+/// Rows that fill the memory, for an endpoint that works and is slow, leave the stream its part.
+#[test]
+fn rows_do_not_keep_the_stream_from_being_read() {
+    let mut world = world();
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let slow = Arc::clone(&is_slow);
+    let receiver = Receiver::start(move |request| {
+        let pause = u64::from(is_replay(request) && slow.load(Ordering::SeqCst));
+        Action::delayed(200, Duration::from_secs(pause))
+    });
+    subscribe(&mut world.sql, &receiver.url("/"), "");
+    let program = world.start(&SETTINGS);
+    world.sql.wait_until_delivered();
+    let before = receiver.requests().len();
+    asked(&world, &receiver.url("/"), "t");
+    receiver.wait_for(|requests| requests.len() > before, DEADLINE);
+    world.sql.run("UPDATE t SET v = -1 WHERE id <= 500");
+    world.sql.wait_until_settled();
+    let state: String = world
+        .sql
+        .value("SELECT state FROM pgstream.snapshot_tables WHERE backfill > 0");
+    assert_eq!(state, "reading", "it is confirmed while rows are on their way");
+    is_slow.store(false, Ordering::SeqCst);
+    world.sql.wait_for(DONE);
+    world.sql.wait_until_delivered();
+    assert_same(&folded(&receiver.requests()), &table(&mut world.sql));
     drop(program);
 }

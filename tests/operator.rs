@@ -161,7 +161,13 @@ impl Api {
             log,
         };
         tokio::spawn(server.serve(state, api::LIMITS, shutdown.clone()));
-        let agent = Agent::new_with_config(Agent::config_builder().http_status_as_error(false).build());
+        // A POST on a connection that the server closes, since it was not used for a while, would fail.
+        let agent = Agent::new_with_config(
+            Agent::config_builder()
+                .max_idle_connections(0)
+                .http_status_as_error(false)
+                .build(),
+        );
         Self {
             address,
             agent,

@@ -8,7 +8,7 @@
 //!
 //! The stream and the rows that are read beside it wait for each other: what the stream holds back is released when the rows
 //! are done. So neither may keep the other out: an eighth is reserved for rows while any are read, and they take no more than
-//! that while the stream waits.
+//! that while the stream waits, and no more than half otherwise.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,6 +74,22 @@ impl Budget {
         self.take(bytes, self.unreserved())
     }
 
+    /// The stream has taken what it waited for, or needs it no more.
+    pub fn stream_goes_on(&self) {
+        if self.stream.is_waiting() {
+            self.stream.wanted.store(0, Ordering::SeqCst);
+            self.wake_rows();
+        }
+    }
+
+    /// Wakes whoever waits for room for a row, if there may be.
+    fn wake_rows(&self) {
+        let wanted = self.rows.wanted.load(Ordering::SeqCst);
+        if wanted > 0 && self.has_room_for_row(wanted) {
+            self.rows.freed.notify_one();
+        }
+    }
+
     /// The same for rows, which may be taken in with what is reserved as well.
     #[must_use]
     pub fn try_take_for_row(self: &Arc<Self>, bytes: u64) -> Option<Share> {
@@ -89,6 +105,7 @@ impl Budget {
         };
         let Some(mut share) = taken else {
             self.used_for_rows.fetch_sub(bytes, Ordering::SeqCst);
+            self.wake_rows();
             return None;
         };
         share.is_for_rows = true;
@@ -97,7 +114,14 @@ impl Budget {
 
     /// Whether rows that use so much may use more.
     fn may_take_row(&self, rows: u64, bytes: u64) -> bool {
-        rows == 0 || !self.stream.is_waiting() || rows.saturating_add(bytes) <= self.limit / 8
+        let limit = if self.stream.is_waiting() {
+            self.limit / 8
+        } else if self.reserved.load(Ordering::SeqCst) > 0 {
+            self.limit / 2
+        } else {
+            self.limit
+        };
+        rows == 0 || rows.saturating_add(bytes) <= limit
     }
 
     /// Reserves an eighth for rows, or ends that.
@@ -156,14 +180,11 @@ impl Budget {
     }
 
     /// Waits until `bytes` fit and a slice of the budget beside them is free, so that a reader at the limit reads on
-    /// in strides instead of one event at a time. Safe to cancel and call again. One task may wait.
+    /// in strides instead of one event at a time. Safe to cancel and call again. One task may wait, and counts as waiting until
+    /// it [goes on](Self::stream_goes_on): rows would take what it waited for in between.
     pub async fn room_for(&self, bytes: u64) {
         let room = || self.has_stride_for(bytes, self.unreserved());
         self.room(&self.stream, bytes, room).await;
-        // Rows may take more again.
-        if self.rows.is_waiting() {
-            self.rows.freed.notify_one();
-        }
     }
 
     /// The same for rows. One task may wait.
@@ -185,7 +206,6 @@ impl Budget {
             // Announced before looking: a share given back in between either is seen here or sees this.
             waiter.wanted.store(bytes.max(1), Ordering::SeqCst);
             if has_room() {
-                waiter.wanted.store(0, Ordering::SeqCst);
                 return;
             }
             self.pressed.notify_one();
@@ -265,10 +285,7 @@ impl Drop for Share {
         if wanted > 0 && budget.has_stride_for(wanted, budget.unreserved()) {
             budget.stream.freed.notify_one();
         }
-        let wanted = budget.rows.wanted.load(Ordering::SeqCst);
-        if wanted > 0 && budget.has_room_for_row(wanted) {
-            budget.rows.freed.notify_one();
-        }
+        budget.wake_rows();
     }
 }
 
@@ -356,7 +373,12 @@ mod tests {
     fn rows_take_no_more_than_that_while_the_stream_waits() {
         let budget = Budget::new(80);
         budget.reserve_for_rows(true);
-        let mut rows: Vec<_> = (0..80).map(|_| budget.try_take_for_row(1).unwrap()).collect();
+        let mut rows = Vec::new();
+        while let Some(row) = budget.try_take_for_row(1) {
+            rows.push(row);
+        }
+        assert_eq!(rows.len(), 40, "half of it is for others");
+        let most = budget.try_take(30).unwrap();
         let mut stream = Box::pin(budget.room_for(1));
         assert!(stream.as_mut().now_or_never().is_none());
         // However little comes back at a time, it is the stream's.
@@ -365,8 +387,12 @@ mod tests {
             assert!(budget.try_take_for_row(1).is_none());
             assert!(budget.room_for_row(1).now_or_never().is_none());
         }
-        assert!(rows.len() > 50);
+        assert!(rows.len() > 20);
+        assert!(budget.try_take_for_row(1).is_none(), "it has not taken it yet");
+        let taken = budget.try_take(1).unwrap();
+        budget.stream_goes_on();
         assert!(budget.try_take_for_row(1).is_some(), "it does not wait any more");
+        drop((taken, most));
     }
 
     #[test]

@@ -87,8 +87,9 @@ pub async fn init(
     if slot_created {
         // What a reader of an earlier slot of this name has applied says nothing of what this one will bring.
         store::schema_log::forget(&source, &options.slot).await?;
-        create_slot(&source, &options.slot, options.timeout, notice).await?;
+        // Before anyone can use it. Where it is not made after all, it is made later, and this is done again.
         store::snapshot::slot_made(&store, &options.slot).await?;
+        create_slot(&source, &options.slot, options.timeout, notice).await?;
     }
     Ok(InitReport {
         source_migrations,

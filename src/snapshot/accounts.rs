@@ -212,6 +212,10 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -296,5 +300,101 @@ mod tests {
         let held = Hold { table: all, ..held };
         accounts.begin(vec![(task(10), vec![("a".into(), all)])], &[held]);
         assert_eq!((as_held(&accounts, all), as_held(&accounts, other)), (all, all));
+    }
+
+    /// What may happen, one after the other.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// This table begins to be read, for these endpoints.
+        Begin(u32, Vec<usize>),
+        /// It was read, and something is left out because of it.
+        End(u32),
+        /// What comes before the hold of this endpoint is settled.
+        Close(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..4_u32, subsequence(vec![0, 1, 2], 1..3))
+                .prop_map(|(table, endpoints)| Step::Begin(table, endpoints)),
+            (0..4_u32).prop_map(Step::End),
+            (0..3_usize).prop_map(Step::Close),
+        ];
+        proptest::collection::vec(step, 0..60)
+    }
+
+    const ENDPOINTS: [&str; 3] = ["a", "b", "c"];
+
+    proptest! {
+        /// The naive model: who is being read, for whom, and what was left out since each hold was opened.
+        #[test]
+        fn a_hold_is_open_for_as_long_as_anybody_needs_it(steps in steps()) {
+            let mut accounts = Accounts::default();
+            let mut running: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+            // The hold of each endpoint that is open, and how much was left out since.
+            let mut open: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
+            let mut ids = 0;
+            for step in steps {
+                match step {
+                    Step::Begin(table, endpoints) if !running.contains_key(&table) => {
+                        let wanted: Vec<ToHold> = endpoints
+                            .iter()
+                            .map(|endpoint| (ENDPOINTS[*endpoint].into(), TableKey(7)))
+                            .collect();
+                        let pinned = accounts.pin(&wanted).expect("closing takes no time here");
+                        let holds: Vec<Hold> = endpoints
+                            .iter()
+                            .map(|endpoint| {
+                                let (id, _) = open.entry(*endpoint).or_insert_with(|| {
+                                    ids += 1;
+                                    (ids, 0)
+                                });
+                                hold(*id, ENDPOINTS[*endpoint])
+                            })
+                            .collect();
+                        accounts.begin(vec![(task(table), wanted)], &holds);
+                        for id in pinned {
+                            prop_assert!(!accounts.unpin(id), "the reading needs it");
+                        }
+                        running.insert(table, endpoints);
+                    }
+                    Step::Begin(..) => {}
+                    Step::End(table) => {
+                        let left_out = ENDPOINTS.map(left_out);
+                        let released = accounts.end((table, 0), &left_out);
+                        let endpoints = running.remove(&table).unwrap_or_default();
+                        for endpoint in &endpoints {
+                            open.get_mut(endpoint).expect("it is open").1 += 1;
+                        }
+                        let is_needed = |endpoint: &usize| running.values().any(|of| of.contains(endpoint));
+                        let expected: BTreeSet<i64> = endpoints
+                            .iter()
+                            .filter(|endpoint| !is_needed(endpoint))
+                            .map(|endpoint| open[endpoint].0)
+                            .collect();
+                        prop_assert_eq!(BTreeSet::from_iter(released), expected);
+                    }
+                    Step::Close(endpoint) => {
+                        let Some((id, left_out)) = open.get(&endpoint).copied() else {
+                            continue;
+                        };
+                        let is_needed = running.values().any(|of| of.contains(&endpoint));
+                        let closed = accounts.closes(id);
+                        prop_assert_eq!(closed.is_some(), !is_needed);
+                        if let Some(closed) = closed {
+                            prop_assert_eq!(closed.len(), left_out, "nothing that was left out is forgotten");
+                            accounts.releasing.remove(&id);
+                            open.remove(&endpoint);
+                        }
+                    }
+                }
+                for (table, endpoints) in &running {
+                    let held = &accounts.running[&(*table, 0)].holds;
+                    let expected: BTreeSet<i64> = endpoints.iter().map(|endpoint| open[endpoint].0).collect();
+                    prop_assert_eq!(&BTreeSet::from_iter(held.iter().copied()), &expected);
+                    prop_assert!(expected.iter().all(|id| accounts.holds.contains_key(id)));
+                }
+            }
+        }
     }
 }

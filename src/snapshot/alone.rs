@@ -72,7 +72,7 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
     let mut readings = Readings::new(&source, tasks, Vec::new());
     let mut settling = JoinSet::new();
     let mut failed = None;
-    while let Some((Task { table, .. }, ended)) = readings.next().await? {
+    while let Some((Task { table, .. }, ended)) = readings.next().await {
         match ended {
             Ok(Ended::Read(submitted)) => {
                 settling.spawn(submitted.settled());

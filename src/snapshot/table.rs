@@ -1,5 +1,6 @@
 //! Reading one table.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -141,7 +142,8 @@ pub(super) struct Readings {
     recent: Arc<[u32]>,
     waiting: std::vec::IntoIter<Task>,
     /// Dropped, they end where they are.
-    under_way: JoinSet<(Task, Result<Ended, SnapshotError>)>,
+    under_way: JoinSet<Result<Ended, SnapshotError>>,
+    tasks: HashMap<tokio::task::Id, Task>,
 }
 
 impl Readings {
@@ -152,30 +154,31 @@ impl Readings {
             recent: recent.into(),
             waiting: tasks.into_iter(),
             under_way: JoinSet::new(),
+            tasks: HashMap::new(),
         }
     }
 
     /// The next table whose reading has ended. None if there is none left.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Interrupted`], where it is not known which one that was.
-    pub(super) async fn next(
-        &mut self,
-    ) -> Result<Option<(Task, Result<Ended, SnapshotError>)>, SnapshotError> {
+    pub(super) async fn next(&mut self) -> Option<(Task, Result<Ended, SnapshotError>)> {
         while self.under_way.len() < self.source.tables_at_once
             && let Some(task) = self.waiting.next()
         {
             let (source, recent) = (Arc::clone(&self.source), Arc::clone(&self.recent));
-            self.under_way.spawn(async move {
-                let reading = read(source, &task, &recent);
-                let ended = task.cancelled.run_until_cancelled(reading).await;
-                let ended = ended.unwrap_or(Ok(Ended::Cancelled));
-                (task, ended)
+            let read_now = task.clone();
+            let reading = self.under_way.spawn(async move {
+                let reading = read(source, &read_now, &recent);
+                let ended = read_now.cancelled.run_until_cancelled(reading).await;
+                ended.unwrap_or(Ok(Ended::Cancelled))
             });
+            self.tasks.insert(reading.id(), task);
         }
-        let ended = self.under_way.join_next().await;
-        // A panic, which was printed when it happened.
-        ended.transpose().map_err(|_| SnapshotError::Interrupted)
+        let (id, ended) = match self.under_way.join_next_with_id().await? {
+            Ok((id, ended)) => (id, ended),
+            // A panic, which was printed when it happened.
+            Err(error) => (error.id(), Err(SnapshotError::Interrupted)),
+        };
+        let task = self.tasks.remove(&id)?;
+        Some((task, ended))
     }
 }
 

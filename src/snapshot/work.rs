@@ -130,19 +130,28 @@ impl Work {
             let closed = self.closed.notified();
             tokio::pin!(closed);
             closed.as_mut().enable();
-            let pinned = self.lock().pin(wanted);
-            if let Some(pinned) = pinned {
-                for id in &pinned {
-                    self.releases.more_rows(*id);
-                }
+            if let Some(pinned) = self.try_pin(wanted) {
                 return pinned;
             }
             closed.await;
         }
     }
 
+    fn try_pin(&self, wanted: &[ToHold]) -> Option<Vec<i64>> {
+        let mut accounts = self.lock();
+        let pinned = accounts.pin(wanted)?;
+        // Under the lock, so that it is told in the order in which it happens.
+        for id in &pinned {
+            self.releases.more_rows(*id);
+        }
+        Some(pinned)
+    }
+
     fn unpin(self: &Arc<Self>, id: i64) {
-        if self.lock().unpin(id) {
+        let mut accounts = self.lock();
+        if accounts.unpin(id) {
+            self.releases.rows_are_done(id);
+            drop(accounts);
             self.release(id);
         }
     }
@@ -179,16 +188,8 @@ impl Work {
         loop {
             let mut again = Vec::new();
             let mut readings = Readings::new(&self.source, tasks, recent.clone());
-            loop {
-                match readings.next().await {
-                    Ok(None) => break,
-                    Ok(Some((task, ended))) => again.extend(self.ended(task, ended).await),
-                    Err(problem) => {
-                        error!(self.source.log, "the reading of a table has ended by a fault of this program; its changes are \
-                            held until the next start"; "error" => #&problem);
-                        break;
-                    }
-                }
+            while let Some((task, ended)) = readings.next().await {
+                again.extend(self.ended(task, ended).await);
             }
             drop(readings);
             if again.is_empty() {
@@ -320,7 +321,12 @@ impl Work {
 
     /// A reading has ended, and this much is left out because of it: releases what nobody needs any more.
     fn end(self: &Arc<Self>, task: &Task, left_out: &[LeftOut]) {
-        let released = self.lock().end(task.key(), left_out);
+        let mut accounts = self.lock();
+        let released = accounts.end(task.key(), left_out);
+        for id in &released {
+            self.releases.rows_are_done(*id);
+        }
+        drop(accounts);
         for id in released {
             self.release(id);
         }
@@ -328,7 +334,6 @@ impl Work {
 
     /// Closes a hold, unless it is taken back before everything is settled that comes before it.
     fn release(self: &Arc<Self>, id: i64) {
-        self.releases.rows_are_done(id);
         let work = Arc::clone(self);
         self.spawn(async move {
             let Some((hold, mark)) = work.lock().is_releasing(id) else {

@@ -75,7 +75,13 @@ impl Program {
             .stdout(Stdio::null())
             .stderr(log);
         let child = command.spawn().expect("the program starts");
-        let agent = Agent::new_with_config(Agent::config_builder().http_status_as_error(false).build());
+        // A POST on a connection that the server closes, since it was not used for a while, would fail.
+        let agent = Agent::new_with_config(
+            Agent::config_builder()
+                .max_idle_connections(0)
+                .http_status_as_error(false)
+                .build(),
+        );
         let mut program = Self {
             child,
             folder,

@@ -195,6 +195,8 @@ impl Outbox {
         state.backlog.total_bytes += bytes;
         state.backlog.unloaded = true;
         state.backlog.grew = true;
+        let look = now + self.policy.retention.interval();
+        state.backlog.retain_at.get_or_insert(look);
         if state.backlog.exceeds(self.policy.retention) {
             state.backlog.retain_at = Some(now);
         }

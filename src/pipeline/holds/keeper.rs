@@ -1,6 +1,6 @@
 //! The task that writes held changes, and moves them in the end.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A change that is to be held.
 pub(super) struct Change {
-    pub(super) hold: Hold,
+    pub(super) hold: i64,
     pub(super) outbox: Arc<Outbox>,
     pub(super) event: Arc<Event>,
     pub(super) xid: Option<u32>,
@@ -49,6 +49,8 @@ pub(super) enum Told {
     Release(Hold, Vec<LeftOut>, oneshot::Sender<()>),
     /// The last change of this hold was given over.
     Stopped(i64),
+    /// Nothing is read from the stream any more.
+    End,
 }
 
 /// A hold that is being released.
@@ -58,6 +60,8 @@ struct Release {
     outbox: Option<Arc<Outbox>>,
     stage: Stage,
     moved: u64,
+    /// What was moved so far, by the order in which it was held.
+    after: i64,
     /// Whether a step was given up that the store may have carried out.
     is_in_doubt: bool,
     closed: Option<oneshot::Sender<()>>,
@@ -77,14 +81,17 @@ pub(super) struct Keeper {
     parts: HoldParts,
     told: mpsc::UnboundedReceiver<Told>,
     closing: mpsc::UnboundedSender<Closing>,
-    changes: VecDeque<Change>,
+    /// What is to be written, by hold: only within one does the order matter.
+    changes: BTreeMap<i64, VecDeque<Change>>,
     releases: VecDeque<Release>,
     /// How much is held.
     bytes: HashMap<i64, u64>,
     /// Holds that may hold whatever comes.
     unbound: HashSet<i64>,
-    /// Whether it was said that reading pauses.
-    is_told: bool,
+    /// Holds of which it was said that reading pauses.
+    full: HashSet<i64>,
+    /// Whether nothing more is read, so that all may be written that is there.
+    is_ending: bool,
 }
 
 impl Keeper {
@@ -97,11 +104,12 @@ impl Keeper {
             parts,
             told,
             closing,
-            changes: VecDeque::new(),
+            changes: BTreeMap::new(),
             releases: VecDeque::new(),
             bytes: HashMap::new(),
             unbound: HashSet::new(),
-            is_told: false,
+            full: HashSet::new(),
+            is_ending: false,
         }
     }
 
@@ -111,10 +119,9 @@ impl Keeper {
             while let Ok(told) = self.told.try_recv() {
                 self.take(told);
             }
-            let writes = self.first_is_within_bounds().await;
             // In turns: neither may the stream wait for a long move, nor the other way round.
-            let worked = match self.write(writes).await {
-                Ok(()) => self.step().await.map(|stepped| stepped || writes),
+            let worked = match self.write().await {
+                Ok(wrote) => self.step().await.map(|stepped| stepped || wrote),
                 Err(error) => Err(error),
             };
             match worked {
@@ -134,7 +141,8 @@ impl Keeper {
 
     fn take(&mut self, told: Told) {
         match told {
-            Told::Keep(change) => self.changes.push_back(change),
+            Told::Keep(change) => self.changes.entry(change.hold).or_default().push_back(change),
+            Told::End => self.is_ending = true,
             Told::Unbound(hold) => {
                 self.unbound.insert(hold);
             }
@@ -149,6 +157,7 @@ impl Keeper {
                     left_out,
                     stage: Stage::Moving,
                     moved: 0,
+                    after: 0,
                     is_in_doubt: false,
                     closed: Some(closed),
                 });
@@ -162,62 +171,68 @@ impl Keeper {
         }
     }
 
-    /// Whether there is a change to be written, and its hold may hold more. What is behind it waits as well, with its bytes in
-    /// the budget, so that reading pauses.
-    async fn first_is_within_bounds(&mut self) -> bool {
-        let Some(first) = self.changes.front() else {
-            return false;
-        };
-        let id = first.hold.id;
-        if self.unbound.contains(&id) {
+    /// Writes the first changes of each hold that may hold more, and settles them. Returns whether there were any. Those of other
+    /// holds wait, with their bytes in the budget, so that reading pauses.
+    async fn write(&mut self) -> Result<bool, StoreError> {
+        let holds: Vec<i64> = self.changes.keys().copied().collect();
+        let mut wrote = false;
+        for hold in holds {
+            if self.is_within_bounds(hold).await {
+                self.write_of(hold).await?;
+                wrote = true;
+            }
+        }
+        Ok(wrote)
+    }
+
+    async fn is_within_bounds(&mut self, hold: i64) -> bool {
+        if self.is_ending || self.unbound.contains(&hold) {
             return true;
         }
-        let held = match self.bytes.get(&id) {
+        let held = match self.bytes.get(&hold) {
             Some(held) => *held,
-            None => match held::held_bytes(&self.parts.store, id).await {
-                Ok(held) => *self.bytes.entry(id).or_insert(held),
+            None => match held::held_bytes(&self.parts.store, hold).await {
+                Ok(held) => *self.bytes.entry(hold).or_insert(held),
                 Err(_) => return true,
             },
         };
         // The rest is for what it has in its backlog when they are released.
         let is_within = held < self.parts.max_bytes / 2;
-        if !is_within && !self.is_told {
-            warn!(self.parts.log, "the changes that are held for an endpoint have half of the bytes that its backlog may have; reading the stream \
-                pauses until it was sent the rows of their table"; "endpoint" => %first.outbox.target(), "bytes" => held);
+        if !is_within
+            && self.full.insert(hold)
+            && let Some(first) = self.changes.get(&hold).and_then(VecDeque::front)
+        {
+            warn!(self.parts.log, "the changes that are held for an endpoint have half of the bytes that its backlog may have; \
+                reading the stream pauses until it was sent the rows of their table";
+                "endpoint" => %first.outbox.target(), "bytes" => held);
         }
-        self.is_told = !is_within;
         is_within
     }
 
-    /// Writes the first changes that are of one hold, and settles them.
-    async fn write(&mut self, is_due: bool) -> Result<(), StoreError> {
-        let Some(first) = self.changes.front().filter(|_| is_due) else {
+    async fn write_of(&mut self, hold: i64) -> Result<(), StoreError> {
+        let Some(queue) = self.changes.get_mut(&hold) else {
             return Ok(());
         };
-        let hold = first.hold.id;
         let mut bytes = 0;
         let fits = |change: &&Change| {
             let is_first = bytes == 0;
             bytes += change.event.payload.len();
-            change.hold.id == hold && (is_first || bytes <= BATCH_BYTES)
+            is_first || bytes <= BATCH_BYTES
         };
-        let count = self
-            .changes
-            .iter()
-            .take(BATCH_ROWS)
-            .take_while(fits)
-            .count()
-            .max(1);
+        let count = queue.iter().take(BATCH_ROWS).take_while(fits).count().max(1);
         let none = Attempts::default();
-        let changes = || self.changes.iter().take(count);
+        let changes = || queue.iter().take(count);
         let rows: Vec<Written<'_>> = changes()
             .map(|change| Written::of(&change.event, &none))
             .collect();
         let xids: Vec<Option<u32>> = changes().map(|change| change.xid).collect();
         let kept = held::keep(&self.parts.store, hold, &rows, &xids).await?;
         *self.bytes.entry(hold).or_default() += kept;
-        for change in self.changes.drain(..count) {
+        for change in queue.drain(..count.min(queue.len())) {
             change.token.settle();
+        }
+        if queue.is_empty() {
+            self.changes.remove(&hold);
         }
         Ok(())
     }
@@ -234,7 +249,7 @@ impl Keeper {
             let is_due = match release.stage {
                 Stage::Moving => true,
                 Stage::Stopping => false,
-                Stage::Last => self.changes.iter().all(|change| change.hold.id != id),
+                Stage::Last => !self.changes.contains_key(&id),
             };
             let stepped = if is_due {
                 self.step_of(&mut release).await
@@ -245,6 +260,7 @@ impl Keeper {
             if matches!(stepped, Ok(true)) {
                 self.bytes.remove(&id);
                 self.unbound.remove(&id);
+                self.full.remove(&id);
             } else {
                 release.is_in_doubt |= stepped.is_err();
                 self.releases.push_back(release);
@@ -269,7 +285,7 @@ impl Keeper {
                 &hold.endpoint,
             )
         };
-        let done = held::release(store, hold, is_left_out, MOVE_ROWS).await?;
+        let done = held::release(store, hold, release.after, is_left_out, MOVE_ROWS).await?;
         if let Some(outbox) = &release.outbox {
             if std::mem::take(&mut release.is_in_doubt) {
                 dispatcher.backlog_may_have_grown(outbox);
@@ -278,11 +294,14 @@ impl Keeper {
             }
         }
         release.moved += done.put;
+        release.after = done.last.unwrap_or(release.after);
         match release.stage {
             Stage::Moving if done.taken <= FEW_ROWS => {
                 release.stage = Stage::Stopping;
                 self.tell(Closing::Stop(hold.id, release.left_out.clone()));
             }
+            // Once more from the beginning: whatever was written late is there now.
+            Stage::Last if done.taken == 0 && release.after > 0 => release.after = 0,
             Stage::Last if done.taken == 0 => {
                 held::end_hold(store, hold.id).await?;
                 self.tell(Closing::GoOn(hold.id));

@@ -211,7 +211,7 @@ impl Holds {
         token: SettleToken,
     ) {
         let change = Change {
-            hold: hold.clone(),
+            hold: hold.id,
             outbox: Arc::clone(outbox),
             event: Arc::clone(event),
             xid,
@@ -258,6 +258,11 @@ impl Holds {
                 Vec::new()
             }
         }
+    }
+
+    /// Nothing is read any more: what was given over may be written, however much that is.
+    pub(super) fn end(&self) {
+        let _ = self.to_keeper.send(Told::End);
     }
 
     /// Everything up to here is settled.

@@ -7,7 +7,7 @@ use pgstream_proto::wal2json::{self, Header};
 use super::StreamIntake;
 use crate::pipeline::PipelineError;
 use crate::pipeline::holds::Closing;
-use crate::pipeline::parked::Wait;
+use crate::pipeline::parked::{Parked, Wait};
 use crate::replication::Intake;
 
 impl StreamIntake {
@@ -126,6 +126,15 @@ impl Intake for StreamIntake {
             if let Some(parked) = self.parked.take() {
                 self.take(parked.record)?;
             }
+            if !matches!(
+                &self.parked,
+                Some(Parked {
+                    wait: Wait::Room(_),
+                    ..
+                })
+            ) {
+                self.budget.stream_goes_on();
+            }
             self.flush();
         }
         Ok(())
@@ -160,6 +169,7 @@ impl Intake for StreamIntake {
         self.flush();
         self.parked = None;
         self.hand_over.end();
+        self.holds.end();
         self.open = None;
         if let Some(injector) = &self.injector {
             injector.finish();

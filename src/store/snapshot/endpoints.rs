@@ -172,8 +172,9 @@ pub(super) async fn sends_other_rows(
     endpoints: &[&str],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE pgstream.snapshot_endpoints SET fresh = false
-          WHERE slot = $1 AND oid = $2 AND endpoint = ANY ($3) AND fresh AND snapshot IS NULL",
+        "INSERT INTO pgstream.snapshot_endpoints AS known (slot, oid, endpoint)
+         SELECT $1, $2, e FROM unnest($3::text[]) AS e
+             ON CONFLICT (slot, oid, endpoint) DO UPDATE SET fresh = false WHERE known.fresh AND known.snapshot IS NULL",
     )
     .bind(slot)
     .bind(i64::from(table.oid))

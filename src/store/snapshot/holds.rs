@@ -36,7 +36,12 @@ pub struct Released {
     pub bytes: u64,
     /// Changes that are not held any more, for whatever reason.
     pub taken: u64,
+    /// The last of them; those behind it come next.
+    pub last: Option<i64>,
 }
+
+/// So many bytes of payload are moved at one time, but for one larger change.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
 fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     StoreError::table(action, "pgstream.snapshot_holds")
@@ -138,14 +143,15 @@ pub async fn keep(
         .map_err(failed("write to"))
 }
 
-/// Moves the first of the changes that are held behind the backlog of their endpoint, at most `limit`, but for those that are
-/// left out: these are deleted. One transaction.
+/// Moves the first of the changes that are held, of those behind `after`, behind the backlog of their endpoint: at most `limit`, and
+/// not many bytes. Those that are left out are deleted. One transaction.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn release(
     pool: &PgPool,
     hold: &Hold,
+    after: i64,
     is_left_out: impl Fn(&Held) -> bool + Send,
     limit: u32,
 ) -> Result<Released, StoreError> {
@@ -154,18 +160,27 @@ pub async fn release(
         .await
         .map_err(failed("write to"))?;
     let first = sqlx::query(
-        "SELECT seq, schema_name, table_name, xid, commit_lsn::text AS commit_lsn FROM pgstream.snapshot_held
-          WHERE hold = $1 ORDER BY seq LIMIT $2",
+        "SELECT seq, schema_name, table_name, xid, commit_lsn::text AS commit_lsn, bytes FROM pgstream.snapshot_held
+          WHERE hold = $1 AND seq > $3 ORDER BY seq LIMIT $2",
     )
     .bind(hold.id)
     .bind(i64::from(limit))
+    .bind(after)
     .fetch_all(&mut *transaction)
     .await
     .map_err(failed("read"))?;
     let mut taken: Vec<i64> = Vec::with_capacity(first.len());
     let mut left_out: Vec<i64> = Vec::new();
+    let mut sum = 0;
     for row in &first {
         let seq: i64 = row.try_get("seq").map_err(failed("read"))?;
+        sum += row
+            .try_get("bytes")
+            .map(i64::unsigned_abs)
+            .map_err(failed("read"))?;
+        if sum > MOST_BYTES && !taken.is_empty() {
+            break;
+        }
         taken.push(seq);
         if is_left_out(&held(row).map_err(failed("read"))?) {
             left_out.push(seq);
@@ -192,6 +207,7 @@ pub async fn release(
         put: put.unsigned_abs(),
         bytes: bytes.unsigned_abs(),
         taken: taken.len() as u64,
+        last: taken.last().copied(),
     })
 }
 

@@ -193,6 +193,33 @@ pub async fn plan(
         .execute(&mut *transaction)
         .await
         .map_err(failed("delete from"))?;
+    // Under another name, changes may have been sent to those who are written down as never having been sent any.
+    sqlx::query(
+        "UPDATE pgstream.snapshot_endpoints AS e SET fresh = false, snapshot = NULL, until_lsn = NULL
+           FROM pgstream.snapshot_tables AS t,
+                unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) AS a(oid, schema_name, table_name, root)
+          WHERE e.slot = $1 AND e.fresh AND t.slot = e.slot AND t.oid = e.oid AND t.backfill = 0 AND a.oid = t.oid
+            AND t.state <> 'done'
+            AND (t.schema_name, t.table_name, t.root) IS DISTINCT FROM (a.schema_name, a.table_name, a.root)",
+    )
+    .bind(slot)
+    .bind(oids(tables))
+    .bind(
+        tables
+            .iter()
+            .map(|table| table.schema.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>())
+    .bind(
+        tables
+            .iter()
+            .map(|table| table.root.as_ref().map(root))
+            .collect::<Vec<_>>(),
+    )
+    .execute(&mut *transaction)
+    .await
+    .map_err(failed("write to"))?;
     sqlx::query(
         "WITH run AS MATERIALIZED (SELECT nextval('pgstream.snapshot_runs') AS run)
          INSERT INTO pgstream.snapshot_tables AS t
