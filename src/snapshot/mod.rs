@@ -14,6 +14,8 @@
 //!    written anew: then each row may lie where another one lay.
 //! 5. A row is encoded as the stream encodes it: COPY prints the same text under the same settings of the session, it is made
 //!    a record of wal2json, and there is one encoder for these.
+//! 6. While a table is read beside the stream, for whoever receives its rows or for the one endpoint of a backfill, the changes
+//!    of it for these endpoints are held (see the pipeline's modules on holds and on the hand-over), and released behind the rows.
 //!
 //! Memory is bounded by the byte budget: a reader that finds no room stops taking rows from its socket, and so stops COPY.
 //!

@@ -187,6 +187,9 @@ pub async fn plan(
     let oids = |relations: &[Relation]| -> Vec<i64> {
         relations.iter().map(|relation| i64::from(relation.oid)).collect()
     };
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let roots: Vec<Option<String>> = tables.iter().map(|table| table.root.as_ref().map(root)).collect();
     sqlx::query("DELETE FROM pgstream.snapshot_tables WHERE slot = $1 AND backfill = 0 AND oid <> ALL ($2)")
         .bind(slot)
         .bind(oids(exists))
@@ -204,19 +207,9 @@ pub async fn plan(
     )
     .bind(slot)
     .bind(oids(tables))
-    .bind(
-        tables
-            .iter()
-            .map(|table| table.schema.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>())
-    .bind(
-        tables
-            .iter()
-            .map(|table| table.root.as_ref().map(root))
-            .collect::<Vec<_>>(),
-    )
+    .bind(&schemas)
+    .bind(&names)
+    .bind(&roots)
     .execute(&mut *transaction)
     .await
     .map_err(failed("write to"))?;
@@ -245,22 +238,12 @@ pub async fn plan(
     )
     .bind(slot)
     .bind(oids(tables))
-    .bind(
-        tables
-            .iter()
-            .map(|table| table.schema.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>())
+    .bind(&schemas)
+    .bind(&names)
     .bind(tables.iter().map(|table| number(table.rows)).collect::<Vec<_>>())
     .bind(tables.iter().map(|table| number(table.bytes)).collect::<Vec<_>>())
     .bind(repeat)
-    .bind(
-        tables
-            .iter()
-            .map(|table| table.root.as_ref().map(root))
-            .collect::<Vec<_>>(),
-    )
+    .bind(&roots)
     .execute(&mut *transaction)
     .await
     .map_err(failed("write to"))?;
