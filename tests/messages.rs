@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
+use pgstream::config::keys;
 use serde_json::{Value, json};
 
 use crate::support::program::Program;
@@ -250,3 +251,31 @@ fn messages_have_no_schema() {
     assert_eq!(status, 400, "{answer}");
     assert!(answer.contains("logical messages have no schema"), "{answer}");
 }
+
+#[test]
+fn heartbeats_advance_the_slot_and_are_sent_to_nobody() {
+    let mut world = World::new(&[]);
+    let receiver = receiver();
+    world.sql.run(&format!(
+        "SELECT pg_create_logical_replication_slot('model', 'wal2json');
+         INSERT INTO pgstream.webhook_subscriptions (url, event_types) VALUES ('{}', '{{M}}')",
+        receiver.url("/")
+    ));
+    let program = world.start(&[(keys::HEARTBEAT_INTERVAL.name, "100ms")]);
+    world.sql.wait_for(&format!("SELECT ({COUNT}) >= 3"));
+    world.sql.wait_until_settled();
+    assert!(program.terminate().0.success());
+    assert_eq!(receiver.requests().len(), 0);
+
+    // None is sent unasked. (The last one is read once something has been flushed after it.)
+    world.sql.run("CREATE TABLE flushed ()");
+    let before: i64 = world.sql.value(COUNT);
+    let program = world.start(&[]);
+    world.sql.wait_until_settled();
+    assert!(program.terminate().0.success());
+    assert_eq!(world.sql.value::<i64>(COUNT), before);
+}
+
+const COUNT: &str =
+    "SELECT count(*) FROM pg_logical_slot_peek_changes('model', NULL, NULL, 'format-version', '2')
+     WHERE data::json ->> 'prefix' = 'pgstream.heartbeat'";

@@ -104,6 +104,14 @@ pub const SLOT_NAME: Key = Key::text(
     "Name of the logical replication slot; the flag `--replication-slot` overrides it",
 );
 
+/// How often a message of our own is sent.
+pub const HEARTBEAT_INTERVAL: Key = Key::text(
+    "PGSTREAM_POSTGRES_HEARTBEAT_INTERVAL",
+    "source.postgres.heartbeat_interval",
+    Derived("none is sent"),
+    "How often a logical message of prefix `pgstream.heartbeat` is written to the source, which nobody is sent, so that the slot of a quiet database in a busy cluster advances",
+);
+
 /// The database that holds subscriptions.
 pub const STORE_URL: Key = Key::url(
     "PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL",
@@ -365,10 +373,11 @@ pub const EXCLUDE_TABLES: Key = Key::list(
 );
 
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 37] = [
+pub const KEYS: [Key; 38] = [
     LISTENER_URL,
     MODE,
     SLOT_NAME,
+    HEARTBEAT_INTERVAL,
     STORE_URL,
     CACHE_ENABLED,
     CACHE_REFRESH_INTERVAL,

@@ -29,6 +29,7 @@ impl Config {
         let slot = reader.optional(&keys::SLOT_NAME, |name| {
             slot_name::validate(name).map(|()| name.to_owned())
         });
+        let heartbeat_interval = reader.optional(&keys::HEARTBEAT_INTERVAL, value::duration);
         let cache = reader.cache();
         let server = reader.server();
         let notifier = reader.notifier();
@@ -51,6 +52,7 @@ impl Config {
                 Some(schema_log_retention),
             ) if problems.is_empty() => Ok(Self {
                 slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
+                heartbeat_interval,
                 store: store.unwrap_or_else(|| source.clone()),
                 source,
                 cache,

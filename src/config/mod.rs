@@ -40,6 +40,8 @@ pub struct Config {
     pub source: PgUrl,
     /// The logical replication slot that is read.
     pub slot: String,
+    /// How often a message of our own is written to the source, if at all.
+    pub heartbeat_interval: Option<Duration>,
     /// The database that holds subscriptions; the source where no other is named.
     pub store: PgUrl,
     /// How subscriptions are held in memory.

@@ -12,6 +12,7 @@
 mod backfill;
 mod databases;
 mod engine;
+mod heartbeat;
 mod rows;
 mod snapshot_alone;
 
@@ -255,6 +256,9 @@ async fn stream_changes(
         strict: config.notifier.strict_mode,
         log: log.clone(),
     });
+    let beating = config
+        .heartbeat_interval
+        .map(|every| tokio::spawn(heartbeat::beat(databases.catalog.clone(), every, log.clone())));
     let must_stop = dispatcher.must_stop();
     let stop = shutdown.child_token();
     let recorded = recording.as_ref().map(|recording| recording.flush(STORE_GRACE));
@@ -270,6 +274,9 @@ async fn stream_changes(
     };
     sweeping.abort();
     waking.abort();
+    if let Some(beating) = beating {
+        beating.abort();
+    }
     if let Some(recording) = recording {
         recording.end().await;
     }

@@ -121,3 +121,15 @@ pub async fn is_standby(pool: &PgPool) -> Result<bool, StoreError> {
         .await
         .map_err(StoreError::query("ask whether the server is a stand-by"))
 }
+
+/// Writes a message of our own, outside of any transaction, which nobody is sent.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn heartbeat(pool: &PgPool) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_logical_emit_message(false, 'pgstream.heartbeat', '')")
+        .execute(pool)
+        .await
+        .map(drop)
+        .map_err(StoreError::query("write a heartbeat"))
+}
