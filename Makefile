@@ -29,7 +29,7 @@ build: ## Build the optimised program, target/release/pgstream
 # Most of what a test does is wait, for servers and for time to pass.
 .PHONY: test
 test: setup ## Run all tests, those against a real PostgreSQL included
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 2))} cargo test --locked --workspace
 
 .PHONY: crash
 crash: setup ## Kill the program CRASH_KILLS times under load and account for every change

@@ -7,12 +7,13 @@
 //! header -> own table?  -> relation (its partition root) -> receivers of (set, relation, action)
 //!        -> none: counted and gone, its columns never looked at
 //!        -> some: parse -> share of the budget -> id, place, payload -> one event, one delivery a receiver -> batch
+//!                 (but for whom it is held while rows are read, and who has it as a row)
 //!
 //! header -> schema_log, schema_log_tables: parse -> injector -> what relations are described by from here on
 //! ```
 //!
-//! A record that has to wait, for the budget, the injector, a fresh subscription set or a catalog look-up, is parked: the intake is
-//! not ready until it has gone through, and nothing after it is read meanwhile. Stands between `replication` and
+//! A record that has to wait, for the budget, the injector, a fresh subscription set, a catalog look-up or the end of a hold, is
+//! parked: the intake is not ready until it has gone through, and nothing after it is read meanwhile. Stands between `replication` and
 //! `delivery`, which do not know each other.
 
 mod batch;
