@@ -140,14 +140,15 @@ fn list(found: &BackfillList) -> String {
 }
 
 fn row(backfill: &Backfill, table: &BackfillTable) -> [String; 8] {
+    let read = &table.read;
     [
         backfill.id.to_string(),
         backfill.url.clone(),
-        format!("{}.{}", table.schema, table.table),
-        table.state.to_owned(),
-        table.rows.to_string(),
-        table.estimated_rows.to_string(),
-        ByteSize(table.total_bytes).to_string(),
+        format!("{}.{}", read.schema, read.table),
+        read.state.to_owned(),
+        read.rows.to_string(),
+        read.estimated_rows.to_string(),
+        ByteSize(read.total_bytes).to_string(),
         table.problem.clone().unwrap_or_else(|| "-".to_owned()),
     ]
 }

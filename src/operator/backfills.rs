@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::OperatorError;
-use super::documents::timestamp;
+use super::snapshots::ReadTable;
 use crate::store::PgPool;
 use crate::store::snapshot::{self, TableRow};
 
@@ -32,24 +32,9 @@ pub struct Backfill {
 /// How far one of its tables is.
 #[derive(Debug, Serialize)]
 pub struct BackfillTable {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub table: String,
-    /// `pending`, `reading`, `done`, `cancelled` or `failed`.
-    pub state: &'static str,
-    /// Rows read so far, as of the last ten seconds.
-    pub rows: u64,
-    /// What they took, in bytes.
-    pub bytes: u64,
-    /// How many rows PostgreSQL thinks it has.
-    pub estimated_rows: u64,
-    /// What it takes on disk, in bytes.
-    pub total_bytes: u64,
-    /// When its reading began (RFC 3339, UTC).
-    pub started_at: Option<String>,
-    /// When all its rows were settled, or it was broken off.
-    pub finished_at: Option<String>,
+    /// The table itself.
+    #[serde(flatten)]
+    pub read: ReadTable,
     /// Why it could not be read.
     pub problem: Option<String>,
 }
@@ -103,8 +88,8 @@ pub async fn cancel(store: &PgPool, id: i64) -> Result<Cancelled, OperatorError>
 
 /// What is going on comes first, then what went wrong.
 fn overall(tables: &[BackfillTable]) -> &'static str {
-    let is_any = |state| tables.iter().any(|table| table.state == state);
-    if is_any("pending") && tables.iter().all(|table| table.state == "pending") {
+    let is_any = |state| tables.iter().any(|table| table.read.state == state);
+    if is_any("pending") && tables.iter().all(|table| table.read.state == "pending") {
         return "pending";
     }
     if is_any("reading") || is_any("pending") {
@@ -115,18 +100,10 @@ fn overall(tables: &[BackfillTable]) -> &'static str {
 }
 
 impl From<TableRow> for BackfillTable {
-    fn from(row: TableRow) -> Self {
+    fn from(mut row: TableRow) -> Self {
         Self {
-            schema: row.schema,
-            table: row.table,
-            state: row.state.as_str(),
-            rows: row.read_rows,
-            bytes: row.read_bytes,
-            estimated_rows: row.estimated_rows,
-            total_bytes: row.total_bytes,
-            started_at: row.started_at.map(timestamp),
-            finished_at: row.finished_at.map(timestamp),
-            problem: row.problem,
+            problem: row.problem.take(),
+            read: ReadTable::from(row),
         }
     }
 }

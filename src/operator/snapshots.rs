@@ -19,14 +19,22 @@ pub struct SnapshotList {
 pub struct SnapshotTable {
     /// The slot whose program reads it.
     pub slot: String,
+    /// The run that the ids of its rows are of.
+    pub run: i64,
+    /// The table itself.
+    #[serde(flatten)]
+    pub read: ReadTable,
+}
+
+/// How far the reading of a table is.
+#[derive(Debug, Serialize)]
+pub struct ReadTable {
     /// Its schema.
     pub schema: String,
     /// Its name.
     pub table: String,
-    /// `pending`, `waiting`, `reading` or `done`.
+    /// `pending`, `waiting`, `reading`, `done`; of a backfill also `cancelled` or `failed`.
     pub state: &'static str,
-    /// The run that the ids of its rows are of.
-    pub run: i64,
     /// Rows read so far, as of the last ten seconds.
     pub rows: u64,
     /// What they took, in bytes.
@@ -37,7 +45,7 @@ pub struct SnapshotTable {
     pub total_bytes: u64,
     /// When its reading began (RFC 3339, UTC).
     pub started_at: Option<String>,
-    /// When all its rows were settled.
+    /// When all its rows were settled, or it was broken off.
     pub finished_at: Option<String>,
 }
 
@@ -55,11 +63,19 @@ pub async fn list(store: &PgPool) -> Result<SnapshotList, OperatorError> {
 impl From<TableRow> for SnapshotTable {
     fn from(row: TableRow) -> Self {
         Self {
-            slot: row.slot,
+            slot: row.slot.clone(),
+            run: row.run,
+            read: ReadTable::from(row),
+        }
+    }
+}
+
+impl From<TableRow> for ReadTable {
+    fn from(row: TableRow) -> Self {
+        Self {
             schema: row.schema,
             table: row.table,
             state: row.state.as_str(),
-            run: row.run,
             rows: row.read_rows,
             bytes: row.read_bytes,
             estimated_rows: row.estimated_rows,
