@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::interval;
 
 use crate::snapshot::{TableProgress, Watch};
-use crate::telemetry;
+use crate::telemetry::{self, LogFormat};
 
 /// How often they are drawn.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -18,8 +18,8 @@ const OF_TABLE: &str = "{prefix:24!} {bar:28} {percent:>3}%  {msg}  {binary_byte
 const OF_ALL: &str = "{prefix:24!} {msg}, {elapsed}";
 
 /// Draws how far the reading is for as long as it is polled, where there is a terminal to draw on; then wipes it away.
-pub(super) async fn draw(watch: Watch) -> Infallible {
-    let Some(screen) = telemetry::screen() else {
+pub(super) async fn draw(watch: Watch, format: LogFormat) -> Infallible {
+    let Some(screen) = telemetry::screen(format) else {
         return std::future::pending().await;
     };
     let mut bars = Bars::new(screen);

@@ -79,10 +79,11 @@ impl SnapshotCommand {
             context.block_on_until_signal("what is not done is read again by the next run", |shutdown| {
                 let watch = Watch::default();
                 let taking = run::snapshot(config, self.repeat, watch.clone(), context.log.clone(), shutdown);
+                let drawing = bars::draw(watch, context.log_options.format);
                 async move {
                     tokio::select! {
                         taken = taking => taken,
-                        never = bars::draw(watch) => match never {},
+                        never = drawing => match never {},
                     }
                 }
             })?;
@@ -165,15 +166,16 @@ fn list(found: &SnapshotList) -> String {
 }
 
 fn row(table: &SnapshotTable) -> [String; 8] {
+    let read = &table.read;
     let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
     [
         table.slot.clone(),
-        format!("{}.{}", table.schema, table.table),
-        table.state.to_owned(),
-        table.rows.to_string(),
-        table.estimated_rows.to_string(),
-        ByteSize(table.total_bytes).to_string(),
-        time(&table.started_at),
-        time(&table.finished_at),
+        format!("{}.{}", read.schema, read.table),
+        read.state.to_owned(),
+        read.rows.to_string(),
+        read.estimated_rows.to_string(),
+        ByteSize(read.total_bytes).to_string(),
+        time(&read.started_at),
+        time(&read.finished_at),
     ]
 }

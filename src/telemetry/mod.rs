@@ -45,10 +45,11 @@ pub fn logger(options: &LogOptions) -> (Logger, Guard) {
     (Logger::root(Arc::new(filtered), o!()), guard)
 }
 
-/// Where progress may be drawn, if stderr is a terminal that can be drawn on: lines of the log stand above it.
-pub fn screen() -> Option<&'static MultiProgress> {
+/// Where progress may be drawn, if the log is for people, and stderr a terminal that can be drawn on: lines of the log stand
+/// above it.
+pub fn screen(format: LogFormat) -> Option<&'static MultiProgress> {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    (io::stderr().is_terminal() && !dumb).then_some(&*console::SCREEN)
+    (format == LogFormat::Console && io::stderr().is_terminal() && !dumb).then_some(&*console::SCREEN)
 }
 
 /// Whether colours suit an output: it is a terminal that knows them, and neither the flag nor
