@@ -37,14 +37,14 @@ const MAX_RECENT: usize = 4096;
 /// The beginning of readings: what is held from then on. They go on by themselves.
 pub type Beginning = Pin<Box<dyn Future<Output = Vec<Hold>> + Send>>;
 
-/// Where the stream stands.
+/// Where in its history the stream is.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct StreamPosition {
     /// What is committed from here on has not been matched yet.
     pub from: Lsn,
     /// The transactions of these numbers have been read before: what they did has to be seen by the readers.
     pub recent: Vec<u32>,
-    /// Whether it stands between two transactions.
+    /// Whether it is between two transactions.
     pub at_rest: bool,
 }
 
@@ -54,7 +54,7 @@ pub trait Snapshots: Send {
     fn is_due(&self, set: &SubscriptionSet, at_rest: bool) -> bool;
 
     /// Begins it.
-    fn begin(&mut self, set: Arc<SubscriptionSet>, standing: Standing) -> Beginning;
+    fn begin(&mut self, set: Arc<SubscriptionSet>, position: StreamPosition) -> Beginning;
 
     /// Counts what was asked for in other ways than by subscriptions, to be begun at rest.
     fn requests(&self) -> u64;
@@ -72,7 +72,7 @@ impl Snapshots for NoSnapshots {
         false
     }
 
-    fn begin(&mut self, _: Arc<SubscriptionSet>, _: Standing) -> Beginning {
+    fn begin(&mut self, _: Arc<SubscriptionSet>, _: StreamPosition) -> Beginning {
         Box::pin(std::future::ready(Vec::new()))
     }
 
@@ -141,8 +141,8 @@ impl HandOver {
             return None;
         }
         if self.snapshots.is_due(set, false) {
-            let standing = self.standing(false);
-            return Some(self.snapshots.begin(Arc::clone(set), standing));
+            let position = self.position(false);
+            return Some(self.snapshots.begin(Arc::clone(set), position));
         }
         self.settled_for = Some(generation);
         None
@@ -156,8 +156,8 @@ impl HandOver {
             return false;
         }
         if self.snapshots.is_due(set, true) {
-            let standing = self.standing(true);
-            let beginning = self.snapshots.begin(Arc::clone(set), standing);
+            let position = self.position(true);
+            let beginning = self.snapshots.begin(Arc::clone(set), position);
             self.beginning = Some((generation, requests, beginning));
             return true;
         }
@@ -166,8 +166,8 @@ impl HandOver {
         false
     }
 
-    fn standing(&self, at_rest: bool) -> Standing {
-        Standing {
+    fn position(&self, at_rest: bool) -> StreamPosition {
+        StreamPosition {
             from: self.from,
             recent: self.recent.iter().copied().collect(),
             at_rest,
@@ -298,12 +298,12 @@ mod tests {
             self.tables || (at_rest && self.asked > self.begun)
         }
 
-        fn begin(&mut self, _: Arc<SubscriptionSet>, standing: Standing) -> Beginning {
-            assert_eq!(standing.recent.len(), MAX_RECENT);
-            assert_eq!(standing.recent.last(), Some(&5000));
-            assert_eq!(standing.from, Lsn::new(5000));
+        fn begin(&mut self, _: Arc<SubscriptionSet>, position: StreamPosition) -> Beginning {
+            assert_eq!(position.recent.len(), MAX_RECENT);
+            assert_eq!(position.recent.last(), Some(&5000));
+            assert_eq!(position.from, Lsn::new(5000));
             self.tables = false;
-            if standing.at_rest {
+            if position.at_rest {
                 self.begun = self.asked;
             }
             Box::pin(std::future::ready(Vec::new()))

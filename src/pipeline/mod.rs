@@ -30,7 +30,7 @@ mod rows;
 mod sweep;
 
 pub use error::PipelineError;
-pub use hand_over::{Beginning, LeftOut, NoSnapshots, Snapshots, Standing};
+pub use hand_over::{Beginning, LeftOut, NoSnapshots, Snapshots, StreamPosition};
 pub use holds::{HoldParts, Holds, Releases};
 pub use intake::{Parts, StartingInjector, StreamIntake};
 pub use routes::Receivers;

@@ -28,20 +28,18 @@ use tokio_util::sync::CancellationToken;
 pub use self::backfill::{AskedFor, BackfillError, backfill};
 use self::databases::Databases;
 use self::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
-use self::rows::{Planned, wake};
+use self::rows::{Beside, Planned, wake};
 pub use self::snapshot_alone::snapshot;
 use crate::api::{self, ApiError, Server};
 use crate::config::Config;
 use crate::delivery::{Dispatcher, DispatcherError};
 use crate::event::Source;
 use crate::filter::PluginTables;
-use crate::pipeline::{
-    self, HoldParts, Holds, Parts, PipelineError, RowEntrance, StartingInjector, StreamIntake,
-};
+use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake};
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
 use crate::schema_log::{Injector, InjectorError, Recording};
-use crate::snapshot::{Left, SnapshotError, left_out};
+use crate::snapshot::{SnapshotError, left_out};
 use crate::store::drainer::Drainer;
 use crate::store::{self, PgPool, StoreError, catalog};
 use crate::subscription::cache::{CacheError, CacheMode, RefreshTasks, Subscriptions};
@@ -203,41 +201,15 @@ async fn stream_changes(
         system_identifier: session.identity.system_identifier,
         epoch: FIRST_EPOCH,
     };
-    let entrance = RowEntrance::new(
-        source.clone(),
-        Arc::clone(&dispatcher),
-        Arc::clone(&budget),
-        databases.store.clone(),
-        log.clone(),
-    );
-    let open = store::snapshot::holds(&databases.store, &config.slot).await?;
-    let (holds, releases) = Holds::start(HoldParts {
+    let beside = Beside {
+        source: source.clone(),
         start: session.start,
-        open: open.clone(),
-        store: databases.store.clone(),
+        left_out: left_out.clone(),
         dispatcher: Arc::clone(&dispatcher),
         budget: Arc::clone(&budget),
         wake: Arc::clone(&settled),
-        max_bytes: config.notifier.backlog.max_bytes,
-        log: log.clone(),
-    });
-    let marks = store::backlog::marks(&databases.store).await?;
-    let left = Left {
-        holds: open,
-        marks: marks
-            .into_iter()
-            .filter(|(_, mark)| mark.source == source.system_identifier)
-            .map(|(endpoint, mark)| (endpoint, mark.commit_lsn))
-            .collect(),
-        left_out: left_out.clone(),
     };
-    let snapshots = planned.start(
-        (config, databases),
-        entrance,
-        (releases, left),
-        Arc::clone(&settled),
-        log,
-    );
+    let (snapshots, holds) = planned.start((config, databases), beside, log).await?;
     let waking = tokio::spawn(wake(subscriptions.clone(), Arc::clone(&settled)));
     let mut intake = StreamIntake::new(Parts {
         source,

@@ -1,18 +1,22 @@
-//! The reading of rows, before the stream and by itself.
+//! The reading of rows, beside the stream and by itself.
 
 use std::sync::Arc;
 
+use pgstream_proto::Lsn;
 use slog::Logger;
 use tokio::sync::Notify;
 
 use super::RunError;
 use super::databases::Databases;
 use crate::config::Config;
-use crate::pipeline::{Releases, RowEntrance, Snapshots};
+use crate::delivery::Dispatcher;
+use crate::event::Source;
+use crate::pipeline::{HoldParts, Holds, LeftOut, RowEntrance, Snapshots};
+use crate::progress::Budget;
 use crate::snapshot::model::Relation;
 use crate::snapshot::{self, How, Left, Parts, StreamSnapshots, Watch};
 use crate::store::snapshot::{TableRow, stream_starts};
-use crate::store::{self, PgPool, server, slots};
+use crate::store::{self, PgPool, StoreError, server, slots};
 use crate::subscription::cache::Subscriptions;
 
 /// The tables that are to be read before their changes.
@@ -51,18 +55,61 @@ impl Planned {
         Ok(Self { readable, tables })
     }
 
-    /// Has them read while the stream goes on.
-    pub(super) fn start(
+    /// Has them read while the stream goes on, and whatever backfills are asked for. Takes up what an earlier program has left.
+    pub(super) async fn start(
         self,
         (config, databases): (&Config, &Databases),
-        entrance: RowEntrance,
-        (releases, left): (Releases, Left),
-        wake: Arc<Notify>,
+        beside: Beside,
         log: &Logger,
-    ) -> Box<dyn Snapshots> {
+    ) -> Result<(Box<dyn Snapshots>, Holds), StoreError> {
+        let store = &databases.store;
+        let open = store::snapshot::holds(store, &config.slot).await?;
+        let marks = store::backlog::marks(store).await?;
+        let Beside {
+            source,
+            start,
+            left_out,
+            dispatcher,
+            budget,
+            wake,
+        } = beside;
+        let left = Left {
+            holds: open.clone(),
+            marks: marks
+                .into_iter()
+                .filter(|(_, mark)| mark.source == source.system_identifier)
+                .map(|(endpoint, mark)| (endpoint, mark.commit_lsn))
+                .collect(),
+            left_out,
+        };
+        let (holds, releases) = Holds::start(HoldParts {
+            start,
+            open,
+            store: store.clone(),
+            dispatcher: Arc::clone(&dispatcher),
+            budget: Arc::clone(&budget),
+            wake: Arc::clone(&wake),
+            max_bytes: config.notifier.backlog.max_bytes,
+            log: log.clone(),
+        });
+        let entrance = RowEntrance::new(source, dispatcher, budget, store.clone(), log.clone());
         let parts = parts(config, databases, self.readable, entrance, Watch::default(), log);
-        Box::new(StreamSnapshots::start(&parts, self.tables, releases, left, wake))
+        let snapshots = StreamSnapshots::start(&parts, self.tables, releases, left, wake);
+        Ok((Box::new(snapshots), holds))
     }
+}
+
+/// The stream that tables are read beside.
+pub(super) struct Beside {
+    pub(super) source: Source,
+    /// Where it starts.
+    pub(super) start: Lsn,
+    /// What is left out of it because it was sent as rows.
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) budget: Arc<Budget>,
+    /// Wakes it.
+    pub(super) wake: Arc<Notify>,
 }
 
 /// Wakes the stream whenever the subscriptions have been read again: between two transactions, somebody may have begun to
