@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use pgstream::config::keys;
 use serde_json::{Value, json};
 
 use crate::support::database::SLOT;
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::sessions::{POLL, StoppedReader};
+use crate::support::sessions::StoppedReader;
 use crate::support::versions::{
-    assert_one_body_an_id, assert_same, folded, number, subscribe, table, wait_for_more, while_writing, world,
+    assert_one_body_an_id, assert_same, folded, kill_at_random_moments, number, subscribe, table,
+    wait_for_more, while_writing, world,
 };
 use crate::support::world::{DEADLINE, World, receiver};
 
@@ -110,23 +109,13 @@ fn killed_at_any_moment_it_goes_on() {
         assert!(program.terminate().0.success());
         // It may be asked for while nothing runs.
         asked(world, &receiver.url("/"), "t");
-        for _ in 0..3 {
-            let mut program = Program::spawn(&world.url(), SLOT, &SETTINGS);
-            let replays = || {
-                receiver
-                    .requests()
-                    .iter()
-                    .filter(|request| is_replay(request))
-                    .count()
-            };
-            let enough = replays() + fastrand::usize(1..500);
-            while replays() < enough {
-                thread::sleep(POLL);
-            }
-            program.signal(Signal::SIGKILL);
-            program.wait();
-            wait_for_more(done, 20);
-        }
+        kill_at_random_moments(world, &SETTINGS, done, || {
+            receiver
+                .requests()
+                .iter()
+                .filter(|request| is_replay(request))
+                .count()
+        });
         running = Some(world.start(&SETTINGS));
         sql.wait_for(DONE);
         wait_for_more(done, 50);
@@ -217,6 +206,11 @@ fn it_can_be_cancelled() {
     assert_eq!(listed(&world)[0]["state"], "cancelled");
     let (_, printed, _) = backfill(&world, &["--cancel", &id]);
     assert!(printed.contains("over already"), "{printed}");
+    let number: i64 = id.parse().unwrap();
+    let over = post(&program, "backfill/cancel", &json!({"id": number}));
+    assert_eq!(over, (200, json!({"id": number, "tables": 0})));
+    let list = program.get("/webhooks/backfill");
+    assert_eq!(list, json!({"backfills": listed(&world)}));
     // Over a restart as well.
     assert!(program.terminate().0.success());
     let program = world.start(&SETTINGS);

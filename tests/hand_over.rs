@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -18,10 +17,10 @@ use serde_json::json;
 use crate::support::database::{self, SLOT, initialised};
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::sessions::{POLL, StoppedReader};
+use crate::support::sessions::StoppedReader;
 use crate::support::versions::{
-    SET_UP, assert_one_body_an_id, assert_same, folded, number, subscribe, table, wait_for_more,
-    while_writing, world,
+    SET_UP, assert_one_body_an_id, assert_same, folded, kill_at_random_moments, number, subscribe, table,
+    wait_for_more, while_writing, world,
 };
 use crate::support::world::{DEADLINE, Gate, World, receiver};
 
@@ -141,11 +140,7 @@ fn who_subscribes_later_gets_the_rows_and_from_there_on_the_changes() {
 fn between_two_transactions_as_well() {
     let mut world = world();
     let receiver = receiver();
-    let mut command = pgstream(&["run", "--snapshot-tables", "t", "--log-format", "json"]);
-    command
-        .env(keys::LISTENER_URL.name, world.url())
-        .env(keys::SLOT_NAME.name, SLOT);
-    let mut program = Program::launch(command);
+    let mut program = world.run(&["--snapshot-tables", "t"]);
     wait_until_it_waits(&mut program);
     world.sql.wait_until_settled();
     program.subscribe(
@@ -165,24 +160,12 @@ fn killed_at_any_moment_the_endpoint_has_what_the_table_has() {
     subscribe(&mut world.sql, &receiver.url("/"), "");
     let mut running = None;
     while_writing(&mut world, |world, _, done| {
-        for _ in 0..3 {
-            let mut program = Program::spawn(
-                &world.url(),
-                SLOT,
-                &[
-                    (keys::SNAPSHOT_TABLES.name, "t"),
-                    (keys::SNAPSHOT_BATCH_BYTES.name, "64KiB"),
-                    (keys::MAX_QUEUE_BYTES.name, "256KiB"),
-                ],
-            );
-            let enough = receiver.requests().len() + fastrand::usize(1..600);
-            while receiver.requests().len() < enough {
-                thread::sleep(POLL);
-            }
-            program.signal(Signal::SIGKILL);
-            program.wait();
-            wait_for_more(done, 20);
-        }
+        let settings = [
+            (keys::SNAPSHOT_TABLES.name, "t"),
+            (keys::SNAPSHOT_BATCH_BYTES.name, "64KiB"),
+            (keys::MAX_QUEUE_BYTES.name, "256KiB"),
+        ];
+        kill_at_random_moments(world, &settings, done, || receiver.requests().len());
         running = Some(start(world));
         wait_for_more(done, 100);
     });
@@ -417,19 +400,7 @@ fn a_table_waits_again_when_its_subscription_goes() {
 fn without_subscribers_a_table_counts_as_read_where_that_is_asked_for() {
     let mut world = world();
     let receiver = receiver();
-    let arguments = [
-        "run",
-        "--snapshot-tables",
-        "t",
-        "--snapshot-without-subscribers",
-        "--log-format",
-        "json",
-    ];
-    let mut command = pgstream(&arguments);
-    command
-        .env(keys::LISTENER_URL.name, world.url())
-        .env(keys::SLOT_NAME.name, SLOT);
-    let program = Program::launch(command);
+    let program = world.run(&["--snapshot-tables", "t", "--snapshot-without-subscribers"]);
     world
         .sql
         .wait_for("SELECT count(*) = 1 FROM pgstream.snapshot_tables WHERE state = 'done'");
@@ -450,11 +421,7 @@ fn the_slot_may_be_made_by_run() {
     let receiver = receiver();
     let mut running = None;
     while_writing(&mut world, |world, sql, done| {
-        let mut command = pgstream(&["run", "--init", "--snapshot-tables", "t", "--log-format", "json"]);
-        command
-            .env(keys::LISTENER_URL.name, world.url())
-            .env(keys::SLOT_NAME.name, SLOT);
-        let mut program = Program::launch(command);
+        let mut program = world.run(&["--init", "--snapshot-tables", "t"]);
         wait_until_it_waits(&mut program);
         subscribe(sql, &receiver.url("/"), "");
         sql.wait_for("SELECT count(*) = 1 FROM pgstream.snapshot_tables WHERE state = 'done'");
@@ -465,6 +432,29 @@ fn the_slot_may_be_made_by_run() {
     assert_exact(&requests);
     assert_same(&folded(&requests), &table(&mut world.sql));
     drop(running);
+}
+
+/// Who was to get rows by a program that was interrupted, and gets changes alone now, may be sent some before any row.
+#[test]
+fn who_gets_changes_alone_after_a_crash_is_written_down() {
+    let mut world = world();
+    let receiver = receiver();
+    let url = receiver.url("/");
+    let mut program = start(&world);
+    wait_until_it_waits(&mut program);
+    assert!(program.terminate().0.success());
+    // As it is left where the first thing of a reading was written down, and nothing more.
+    world.sql.run(&format!(
+        "UPDATE pgstream.snapshot_tables SET state = 'pending', fresh = false;
+         INSERT INTO pgstream.snapshot_endpoints (slot, oid, endpoint, fresh)
+         SELECT slot, oid, '{url}', true FROM pgstream.snapshot_tables"
+    ));
+    subscribe(&mut world.sql, &url, "U,D");
+    let program = start(&world);
+    world
+        .sql
+        .wait_for("SELECT NOT fresh FROM pgstream.snapshot_endpoints");
+    assert!(program.terminate().0.success());
 }
 
 /// As the tutorial has it: `init`, `run` with its file, and only then somebody subscribes.

@@ -619,3 +619,19 @@ fn several_tables_are_read_at_one_time() {
     assert!(taking.end().status.success());
     assert_eq!(receiver.requests().len(), 600);
 }
+
+#[test]
+fn without_subscribers_a_table_counts_as_read_where_that_is_asked_for() {
+    let mut world = World::new(&[]);
+    let receiver = receiver();
+    world
+        .sql
+        .run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let told = taken(&world, "t", &["--snapshot-without-subscribers"], &[]);
+    assert!(told.contains("1 tables count as read"), "{told}");
+    assert_eq!(shown(&world)["t"]["state"], "done");
+    subscribe(&mut world.sql, &receiver.url("/"), "");
+    let told = taken(&world, "t", &[], &[]);
+    assert!(told.contains("1 tables were done before"), "{told}");
+    assert_eq!(receiver.requests().len(), 0);
+}

@@ -246,4 +246,31 @@ mod tests {
             assert!(problems[0].contains(expected), "{problems:?}");
         }
     }
+
+    #[test]
+    fn a_flag_and_the_environment_win_over_the_file() {
+        let found = |value: &str, origin| Found {
+            value: value.to_owned(),
+            origin,
+        };
+        let file = || Origin::File {
+            path: "f.env".into(),
+            key: "PGSTREAM_POSTGRES_INITIAL_SNAPSHOT_TABLES".to_owned(),
+            position: None,
+        };
+        let environment = || Origin::Environment(keys::SNAPSHOT_TABLES.name.to_owned());
+        for (origin, of_synonym, expected) in [
+            (Origin::Flag("--tables"), environment(), "key"),
+            (environment(), file(), "key"),
+            (file(), environment(), "synonym"),
+        ] {
+            let synonym = "PGSTREAM_POSTGRES_INITIAL_SNAPSHOT_TABLES";
+            let set = BTreeMap::from([(synonym, found("synonym", of_synonym))]);
+            let mut values = BTreeMap::from([(keys::SNAPSHOT_TABLES.name, found("key", origin))]);
+            let mut problems = Vec::new();
+            resolve(&set, &mut values, &mut problems);
+            assert!(problems.is_empty());
+            assert_eq!(values[keys::SNAPSHOT_TABLES.name].value, expected);
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub struct Report {
     pub waiting: usize,
     /// Tables whose rows nobody receives, and that count as read.
     pub skipped: usize,
-    /// Tables that were gone when they were to be read.
+    /// Tables that were gone, or of another name, when they were to be read.
     pub gone: usize,
 }
 
@@ -88,7 +88,12 @@ pub async fn take(parts: Parts, how: How, set: Arc<SubscriptionSet>) -> Result<R
                 warn!(log, "nobody is subscribed to the inserts of a table, so it waits"; "table" => %table);
             }
             Ok(Ended::Cancelled) => {}
-            Ok(Ended::Gone | Ended::Attached) => {
+            Ok(Ended::Attached) => {
+                report.gone += 1;
+                warn!(log, "a table was attached to a partitioned table, or detached, before it was read; the next run reads it";
+                    "table" => %table);
+            }
+            Ok(Ended::Gone) => {
                 report.gone += 1;
                 warn!(log, "a table was dropped or renamed before it was read"; "table" => %table);
             }

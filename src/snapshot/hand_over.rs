@@ -24,7 +24,7 @@ use super::work::Work;
 use super::{Parts, source, task};
 use crate::delivery::model::Hold;
 use crate::event::table_hash;
-use crate::pipeline::{Audience, Beginning, LeftOut, Releases, Snapshots, Standing};
+use crate::pipeline::{Audience, Beginning, LeftOut, Releases, Snapshots, StreamPosition};
 use crate::store::snapshot::{self as state, Progress, SnapshotState, TableRow};
 use crate::store::{PgPool, StoreError};
 use crate::subscription::matcher::SubscriptionSet;
@@ -93,7 +93,7 @@ impl StreamSnapshots {
             .filter(|(_, row)| row.state != SnapshotState::Done)
             .map(|(table, row)| Waiting {
                 is_written_down: row.state == SnapshotState::Waiting,
-                may_be_fresh: row.fresh || row.state == SnapshotState::Reading,
+                may_be_fresh: true,
                 with_history: BTreeSet::new(),
                 table,
                 row,
@@ -129,7 +129,7 @@ impl Snapshots for StreamSnapshots {
                 .any(|waiting| waiting.is_wanted(set) || waiting.news(set).is_some())
     }
 
-    fn begin(&mut self, set: Arc<SubscriptionSet>, standing: Standing) -> Beginning {
+    fn begin(&mut self, set: Arc<SubscriptionSet>, position: StreamPosition) -> Beginning {
         let (work, tables, backfills) = (
             Arc::clone(&self.work),
             Arc::clone(&self.tables),
@@ -139,7 +139,7 @@ impl Snapshots for StreamSnapshots {
             backfills.known().await;
             work.cancel_unwanted(&set);
             loop {
-                match begin(&work, (&tables, &backfills), &set, &standing).await {
+                match begin(&work, (&tables, &backfills), &set, &position).await {
                     Ok(holds) => return holds,
                     Err(error) => {
                         warn!(work.source.log, "cannot begin to read tables, trying again until it works; the stream waits for it";
@@ -237,7 +237,7 @@ async fn begin(
     work: &Arc<Work>,
     (tables, backfills): (&Tables, &Backfills),
     set: &Arc<SubscriptionSet>,
-    standing: &Standing,
+    position: &StreamPosition,
 ) -> Result<Vec<Hold>, StoreError> {
     let audience = Audience::Subscribers(Arc::clone(set));
     let mut tasks: Vec<Task> = tables
@@ -246,7 +246,7 @@ async fn begin(
         .filter(|waiting| waiting.is_wanted(set))
         .map(|waiting| task(waiting.table.clone(), &waiting.row, audience.clone()))
         .collect();
-    if standing.at_rest {
+    if position.at_rest {
         tasks.extend(backfills.asked());
     }
     let news: Vec<News> = tables
@@ -258,7 +258,7 @@ async fn begin(
         write_down(&work.source, tables, news).await?;
     }
     let begun: HashSet<(u32, i64)> = tasks.iter().map(Task::key).collect();
-    let holds = work.begin(tasks, standing).await?;
+    let holds = work.begin(tasks, position).await?;
     tables
         .lock()
         .retain(|waiting| !begun.contains(&(waiting.table.oid, 0)));

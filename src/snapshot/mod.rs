@@ -19,7 +19,8 @@
 //!
 //! Memory is bounded by the byte budget: a reader that finds no room stops taking rows from its socket, and so stops COPY.
 //!
-//! Knows the rooms it is between: tables come from `store`, rows go to `pipeline`. Must not know: endpoints, sockets.
+//! Knows the rooms it is between: tables come from `store`, rows go to `pipeline`. Of endpoints it knows
+//! their URLs. Must not know: how they are delivered to, sockets.
 
 mod accounts;
 mod alone;

@@ -19,7 +19,7 @@ use super::accounts::{Accounts, Key, Running, ToHold};
 use super::hand_over::{Left, Tables, known};
 use super::table::{Ended, Readings, Source, Submitted, Task, insist};
 use crate::delivery::model::Hold;
-use crate::pipeline::{LeftOut, Releases, Standing};
+use crate::pipeline::{LeftOut, Releases, StreamPosition};
 use crate::store::StoreError;
 use crate::store::snapshot as state;
 use crate::subscription::matcher::SubscriptionSet;
@@ -62,7 +62,7 @@ impl Work {
     pub(super) async fn begin(
         self: &Arc<Self>,
         tasks: Vec<Task>,
-        standing: &Standing,
+        position: &StreamPosition,
     ) -> Result<Vec<Hold>, StoreError> {
         let entrance = &self.source.entrance;
         let tasks: Vec<(Task, Vec<ToHold>)> = tasks
@@ -77,27 +77,21 @@ impl Work {
         let wanted: BTreeSet<ToHold> = tasks.iter().flat_map(|(_, held)| held.iter().cloned()).collect();
         let wanted: Vec<ToHold> = wanted.into_iter().collect();
         let pinned = self.pin(&wanted).await;
-        let holds = self.hold(&tasks, &wanted, standing.from).await;
-        let (readings, orphans) = {
-            let mut accounts = self.lock();
-            let readings = match &holds {
-                Ok(holds) => accounts.begin(tasks, holds),
-                Err(_) => Vec::new(),
-            };
-            // What was left is taken up with the first tasks.
-            let orphans = if holds.is_ok() {
-                accounts.take_orphans()
-            } else {
-                Vec::new()
-            };
-            (readings, orphans)
+        let holds = self.hold(&tasks, &wanted, position.from).await;
+        let (readings, orphans) = match &holds {
+            Ok(holds) => {
+                let mut accounts = self.lock();
+                // What an earlier program has left is taken up with the first tasks.
+                (accounts.begin(tasks, holds), accounts.take_orphans())
+            }
+            Err(_) => Default::default(),
         };
         for id in pinned.into_iter().chain(orphans) {
             self.unpin(id);
         }
         if !readings.is_empty() {
             let work = Arc::clone(self);
-            let recent = standing.recent.clone();
+            let recent = position.recent.clone();
             self.spawn(async move { work.read(readings, recent).await });
         }
         holds

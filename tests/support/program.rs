@@ -128,6 +128,15 @@ impl Program {
         (answer.status().as_u16(), text)
     }
 
+    /// What the API answers to a GET, which has to succeed.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let url = format!("http://{}{path}", self.address);
+        let mut answer = self.agent.get(&url).call().expect("the API answers");
+        assert_eq!(answer.status(), 200);
+        let text = answer.body_mut().read_to_string().expect("the answer is text");
+        serde_json::from_str(&text).expect("the answer is JSON")
+    }
+
     /// Subscribes; the answer must be 201.
     pub(crate) fn subscribe(&self, body: &Value) {
         let (status, answer) = self.post("/webhooks/subscribe", &body.to_string());

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::database::SLOT;
+use super::program::Program;
 use super::receiver::Request;
 use super::sessions;
 use super::world::{Sql, World, webhook_id};
@@ -169,4 +172,23 @@ pub(crate) fn assert_one_body_an_id(requests: &[Arc<Request>]) -> usize {
         .collect();
     assert!(odd.is_empty(), "one id, two changes: {odd:?}");
     bodies.len()
+}
+
+/// Three times, starts the program with these settings and kills it when some more requests of those that are counted have come.
+pub(crate) fn kill_at_random_moments(
+    world: &World,
+    settings: &[(&str, &str)],
+    done: &AtomicUsize,
+    count: impl Fn() -> usize,
+) {
+    for _ in 0..3 {
+        let mut program = Program::spawn(&world.url(), SLOT, settings);
+        let enough = count() + fastrand::usize(1..600);
+        while count() < enough {
+            thread::sleep(sessions::POLL);
+        }
+        program.signal(Signal::SIGKILL);
+        program.wait();
+        wait_for_more(done, 20);
+    }
 }

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pgstream::config::keys;
 use pgstream::demo::cluster::Cluster;
 use sqlx::PgConnection;
 use tokio::runtime::Runtime;
 
 use super::database::{self, SLOT};
-use super::program::Program;
+use super::program::{Program, pgstream};
 use super::receiver::{Action, Receiver, Request};
 
 /// By when everything that is waited for has to have happened.
@@ -136,6 +137,16 @@ impl World {
     /// The URL of the database.
     pub(crate) fn url(&self) -> String {
         self.cluster.url("postgres")
+    }
+
+    /// `run` with these arguments.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Program {
+        let mut command = pgstream(&["run", "--log-format", "json"]);
+        command
+            .args(arguments)
+            .env(keys::LISTENER_URL.name, self.url())
+            .env(keys::SLOT_NAME.name, SLOT);
+        Program::launch(command)
     }
 
     /// Starts the program with further settings.
