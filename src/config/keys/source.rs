@@ -1,0 +1,102 @@
+//! Keys of the source: the database that is streamed, its slot, and its existing rows.
+
+use super::Key;
+use super::State::{Default, Derived, Required};
+
+/// The database whose changes are streamed.
+pub const LISTENER_URL: Key = Key::url(
+    "PGSTREAM_POSTGRES_LISTENER_URL",
+    "source.postgres.url",
+    Required,
+    "URL of the database whose changes are streamed; the flag `--pgurl` overrides it",
+);
+
+/// Whether the stream comes alone or with a snapshot.
+pub const MODE: Key = Key::text(
+    "PGSTREAM_POSTGRES_MODE",
+    "source.postgres.mode",
+    Derived("`replication`, with tables to be read `snapshot_and_replication`"),
+    "What is taken from the database: `replication`, its changes, or `snapshot_and_replication`, its existing rows before",
+);
+
+/// The slot that is read.
+pub const SLOT_NAME: Key = Key::text(
+    "PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME",
+    "source.postgres.replication.replication_slot",
+    Derived("`pgstream_<dbname>_slot`"),
+    "Name of the logical replication slot; the flag `--replication-slot` overrides it",
+);
+
+/// How often a message of our own is sent.
+pub const HEARTBEAT_INTERVAL: Key = Key::text(
+    "PGSTREAM_POSTGRES_HEARTBEAT_INTERVAL",
+    "source.postgres.heartbeat_interval",
+    Derived("none is sent"),
+    "How often a logical message of prefix `pgstream.heartbeat` is written to the source, which nobody is sent, so that the slot of a quiet database in a busy cluster advances",
+);
+
+/// The database whose existing rows are read.
+pub const SNAPSHOT_URL: Key = Key::url(
+    "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL",
+    "source.postgres.snapshot.url",
+    Derived("the listener's URL"),
+    "URL of the database to take the snapshot of: the source, perhaps with another role",
+);
+
+/// Which tables' existing rows are read.
+pub const SNAPSHOT_TABLES: Key = Key::list(
+    "PGSTREAM_POSTGRES_SNAPSHOT_TABLES",
+    "source.postgres.snapshot.tables",
+    Derived("none"),
+    "Tables whose existing rows are delivered before their changes, by `run` or by `pgstream snapshot`: `table` (of schema `public`) or `schema.table`, `*` for any text, separated by blanks; a partition also matches by its root",
+    " ",
+);
+
+/// Which of them are not.
+pub const SNAPSHOT_EXCLUDED_TABLES: Key = Key::list(
+    "PGSTREAM_POSTGRES_SNAPSHOT_EXCLUDED_TABLES",
+    "source.postgres.snapshot.excluded_tables",
+    Derived("none"),
+    "Tables that the snapshot leaves out of these; written alike",
+    " ",
+);
+
+/// How many tables are read at one time.
+pub const SNAPSHOT_WORKERS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_WORKERS",
+    "source.postgres.snapshot.snapshot_workers",
+    Default("2"),
+    "How many tables the snapshot reads at one time",
+);
+
+/// How many sessions read one table.
+pub const SNAPSHOT_TABLE_WORKERS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_TABLE_WORKERS",
+    "source.postgres.snapshot.data.table_workers",
+    Default("4"),
+    "How many sessions read one table at one time",
+);
+
+/// What one of them reads at one time.
+pub const SNAPSHOT_BATCH_BYTES: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_BATCH_BYTES",
+    "source.postgres.snapshot.data.batch_bytes",
+    Default("64MiB"),
+    "Bytes of a table on disk that one of these sessions reads at one time",
+);
+
+/// How many sessions read altogether.
+pub const SNAPSHOT_MAX_CONNECTIONS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_MAX_CONNECTIONS",
+    "source.postgres.snapshot.data.max_connections",
+    Default("8"),
+    "How many sessions of the source the snapshot may use altogether",
+);
+
+/// What becomes of tables that nobody receives the rows of.
+pub const SNAPSHOT_WITHOUT_SUBSCRIBERS: Key = Key::text(
+    "PGSTREAM_POSTGRES_SNAPSHOT_WITHOUT_SUBSCRIBERS",
+    "source.postgres.snapshot.without_subscribers",
+    Default("false"),
+    "Whether a table that nobody is subscribed to counts as read when its turn comes, instead of waiting for the first subscription",
+);
