@@ -53,6 +53,7 @@
 //! 8. There are no circles between rooms.
 
 pub mod api;
+pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod delivery;

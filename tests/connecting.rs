@@ -4,7 +4,7 @@ use std::fs;
 
 use pgstream::config::PgUrl;
 use pgstream::demo::cluster::Cluster;
-use pgstream::replication::{Connection, ReplicationError, Session, SessionOptions};
+use pgstream::replication::{Connection, ReplicationError, Session, SessionOptions, StartFrom};
 use pgstream::store;
 use slog::{Discard, Logger, o};
 use tokio_util::sync::CancellationToken;
@@ -211,5 +211,12 @@ async fn start(url: &PgUrl, slot: &str, stop: &CancellationToken) -> Result<Sess
         add_tables: Vec::new(),
         filter_tables: Vec::new(),
     };
-    Session::start(url, &options, &Logger::root(Discard, o!()), stop).await
+    Session::start(
+        url,
+        &options,
+        &StartFrom::default(),
+        &Logger::root(Discard, o!()),
+        stop,
+    )
+    .await
 }

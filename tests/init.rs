@@ -164,6 +164,7 @@ async fn a_store_of_its_own_is_migrated_too() {
     assert_eq!(
         values::<String>(&mut session_in(&store_url).await, TABLES).await,
         [
+            "replication_sources",
             "snapshot_endpoints",
             "snapshot_held",
             "snapshot_holds",
@@ -175,7 +176,8 @@ async fn a_store_of_its_own_is_migrated_too() {
             "webhook_dead_letters",
             "webhook_endpoint_health",
             "webhook_endpoints",
-            "webhook_subscriptions"
+            "webhook_subscriptions",
+            "webhook_terms"
         ]
     );
 }

@@ -28,6 +28,7 @@ mod operator;
 mod outcomes;
 mod payloads;
 mod preconditions;
+mod reconnecting;
 mod regress;
 mod resume;
 mod retention;

@@ -7,13 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use pgstream::backoff::Backoff;
 use pgstream::delivery::{Dispatcher, Limits};
 use pgstream::event::Source;
-use pgstream::pipeline::{HoldParts, Holds, NoSnapshots, Parts, StreamIntake};
+use pgstream::pipeline::{self, HoldParts, Holds, NoSnapshots, Parts, RememberedPosition, StreamIntake};
 use pgstream::progress::{Budget, Ledger};
-use pgstream::replication::{Session, SessionOptions, stream};
-use pgstream::store;
+use pgstream::replication::{Connector, Link, SessionOptions, StartFrom, stream};
+use pgstream::store::{self, sources};
 use pgstream::subscription::cache::{CacheMode, Subscriptions};
+use pgstream_proto::Lsn;
 use serde_json::json;
 use slog::{Discard, Logger, o};
 use tokio::sync::Notify;
@@ -155,7 +157,18 @@ async fn ids_read_from(
         add_tables: Vec::new(),
         filter_tables: left_out.iter().map(ToString::to_string).collect(),
     };
-    let session = Session::start(&url, &options, &log, &stop).await.unwrap();
+    let mut connector = Connector {
+        url: url.clone(),
+        options,
+        backoff: Backoff::Constant {
+            interval: Duration::ZERO,
+        },
+        max_retries: Some(0),
+        stop: stop.clone(),
+        log: log.clone(),
+        failures: 0,
+    };
+    let session = connector.connect(&StartFrom::default()).await.unwrap();
     let pool = store::connect(&url).await.unwrap();
     let (subscriptions, refreshing) =
         Subscriptions::load(pool.clone(), CacheMode::OnDemand, log.clone(), stop.clone())
@@ -179,6 +192,21 @@ async fn ids_read_from(
         max_bytes: u64::MAX,
         log: log.clone(),
     });
+    let row = sources::Source {
+        system_identifier: session.identity.system_identifier,
+        timeline: session.identity.timeline,
+        epoch: 1,
+        confirmed: session.start,
+        bound: pipeline::bound(session.start, 0),
+    };
+    sources::take_over(&pool, slot, &row, 1).await.unwrap();
+    let (position, remembering) = pipeline::remember(
+        pool.clone(),
+        (slot.to_owned(), 1),
+        row,
+        Arc::clone(&settled),
+        log.clone(),
+    );
     let mut intake = StreamIntake::new(Parts {
         source: Source {
             system_identifier: session.identity.system_identifier,
@@ -193,6 +221,10 @@ async fn ids_read_from(
         includes_are_sent_only: false,
         injector: None,
         ledger: Ledger::new(session.start, Arc::clone(&settled)),
+        position: RememberedPosition {
+            position,
+            highest_mark: Lsn::ZERO,
+        },
         budget,
         dispatcher: Arc::clone(&dispatcher),
         store: pool.clone(),
@@ -213,11 +245,16 @@ async fn ids_read_from(
         dispatcher.stop_exchanges(GRACE);
         dispatcher.stop_keeping(GRACE).await;
     };
+    let link = Link {
+        session,
+        connector,
+        witness: Box::new(|_| Box::pin(async { None })),
+    };
     let (streamed, requests) = tokio::join!(
-        stream(session, &mut intake, &settled, &stop, finished, &log),
+        stream(link, &mut intake, &settled, &stop, finished, &log),
         all_came
     );
-    streamed.unwrap();
+    remembering.end(streamed.unwrap(), GRACE).await;
     drop(intake);
     refreshing.join().await;
     pool.close().await;

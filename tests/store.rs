@@ -561,9 +561,15 @@ async fn words_that_the_database_has_no_characters_for_are_kept_escaped() {
     };
     backlog::touch(&pool, A, &[row]).await.unwrap();
     assert_eq!(error_of().await, r"\320\266");
-    dead_letters::bury_raw(&pool, "raw", &position(1, 1, 2, 3), b"{", "no ✗\0")
-        .await
-        .unwrap();
+    dead_letters::bury_raw(
+        &pool,
+        "raw",
+        &position(1, 1, 2, 3),
+        b"{",
+        ("unparsable", "no ✗\0"),
+    )
+    .await
+    .unwrap();
     pool.close().await;
     let mut latin = session_in(&url(&cluster, "latin")).await;
     let error: String = value(&mut latin, "SELECT last_error FROM pgstream.webhook_dead_letters").await;
@@ -721,14 +727,20 @@ async fn a_record_that_could_not_be_read_is_kept_raw_once() {
             "raw-1",
             &position(u64::MAX, 3, 16, 15),
             &raw,
-            problem,
+            ("unparsable", problem),
         )
         .await
         .unwrap();
     }
-    dead_letters::bury_raw(&store.pool, "raw-2", &position(1, 1, 1, 1), b"", "empty")
-        .await
-        .unwrap();
+    dead_letters::bury_raw(
+        &store.pool,
+        "raw-2",
+        &position(1, 1, 1, 1),
+        b"",
+        ("unparsable", "empty"),
+    )
+    .await
+    .unwrap();
     let letters = store
         .texts(
             "SELECT concat_ws(' ', endpoint, webhook_id, origin, source, epoch, commit_lsn, lsn, bytes, reason, last_error)
@@ -757,7 +769,7 @@ async fn old_letters_are_cleaned_in_small_steps_the_oldest_first() {
             &format!("raw-{number}"),
             &position(1, 1, 1, 1),
             b"",
-            "x",
+            ("unparsable", "x"),
         )
         .await
         .unwrap();

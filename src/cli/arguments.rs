@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::init::InitCommand;
 use super::listen::ListenCommand;
 use super::run::RunCommand;
+use super::skip::SkipCommand;
 use super::snapshot::SnapshotCommand;
 use super::tear_down::TearDownCommand;
 use super::version::VersionCommand;
@@ -58,6 +59,8 @@ pub enum Command {
     Run(RunCommand),
     /// Deliver existing rows to the subscribed webhooks.
     Snapshot(SnapshotCommand),
+    /// Go on without a transaction that cannot be sent.
+    Skip(SkipCommand),
     /// Have rows sent once more to one endpoint.
     Backfill(BackfillCommand),
     /// Look at endpoints, and say what is to be done with them.
@@ -124,6 +127,7 @@ impl Command {
             Self::TearDown(command) => command.execute(context),
             Self::Run(command) => command.execute(context),
             Self::Snapshot(command) => command.execute(context),
+            Self::Skip(command) => command.execute(context),
             Self::Backfill(command) => command.execute(context),
             Self::Endpoints(command) => command.execute(context),
             Self::DeadLetters(command) => command.execute(context),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use slog::{Logger, warn};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
@@ -52,11 +53,15 @@ impl Context {
 
     /// Runs a command's work on a runtime of its own, which ends with it.
     pub(super) fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        self.runtime()?.block_on(work)
+    }
+
+    /// A runtime for a command's work.
+    pub(super) fn runtime(&self) -> Result<Runtime, Failure> {
+        tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
-            .map_err(Failure::of_work)?;
-        runtime.block_on(work)
+            .map_err(Failure::of_work)
     }
 
     /// Does work that a first SIGINT or SIGTERM has end in order, and a second one ends at once; `left` says what becomes of the
@@ -67,13 +72,13 @@ impl Context {
         work: impl FnOnce(CancellationToken) -> F,
     ) -> Result<T, Failure>
     where
-        E: Error + Send + Sync + 'static,
+        Failure: From<E>,
         F: Future<Output = Result<T, E>>,
     {
         self.block_on(async {
             let shutdown = Shutdown::on_signal().map_err(Failure::of_work)?;
             tokio::select! {
-                done = work(shutdown.graceful) => done.map_err(Failure::of_work),
+                done = work(shutdown.graceful) => done.map_err(Failure::from),
                 () = shutdown.immediate.cancelled() => {
                     warn!(self.log, "ended at once; {}", left);
                     Err(Failure::of_work(EndedAtOnce))

@@ -11,6 +11,12 @@ pub enum Exit {
     Failure,
     /// The arguments or the configuration are wrong; trying again does not help.
     Usage,
+    /// PostgreSQL refuses what is needed, and will until somebody does something about it: trying again does not help.
+    Refused,
+    /// The source is not what was streamed before, and going on could leave commits out.
+    Gap,
+    /// The source has a transaction that it cannot send.
+    Unsendable,
 }
 
 impl From<Exit> for ExitCode {
@@ -19,6 +25,9 @@ impl From<Exit> for ExitCode {
             Exit::Success => 0,
             Exit::Failure => 1,
             Exit::Usage => 2,
+            Exit::Refused => 3,
+            Exit::Gap => 4,
+            Exit::Unsendable => 5,
         })
     }
 }

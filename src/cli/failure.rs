@@ -8,6 +8,7 @@ use slog::{Logger, crit};
 
 use super::exit::Exit;
 use crate::config::ConfigError;
+use crate::run::{Ending, RunError};
 use crate::telemetry::LogFormat;
 
 /// An error on its way out of the program.
@@ -56,6 +57,20 @@ impl fmt::Display for Failure {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self {
+            exit: match error.ending() {
+                Ending::Failure => Exit::Failure,
+                Ending::Refused => Exit::Refused,
+                Ending::Gap => Exit::Gap,
+                Ending::Unsendable => Exit::Unsendable,
+            },
+            error: Box::new(error),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod on_store;
 mod progress;
 mod run;
 mod shutdown;
+mod skip;
 mod snapshot;
 mod table;
 mod tear_down;

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::init::{DEFAULT_TIMEOUT, initialise};
 use super::snapshot::without_subscribers;
 use crate::config::{FlagValue, keys};
-use crate::run;
+use crate::run::{self, OnGap};
 
 database_command! {
     /// stream changes to the subscribed webhooks, until SIGINT or SIGTERM
@@ -25,6 +25,9 @@ database_command! {
         /// count a table as read that nobody is subscribed to the inserts of, instead of having it wait
         #[argh(switch)]
         snapshot_without_subscribers: bool,
+        /// go on from where the slot is, although the source is not what was streamed before and commits may be missing
+        #[argh(switch)]
+        accept_gap: bool,
         /// do first what `pgstream init` does
         #[argh(switch)]
         init: bool,
@@ -43,6 +46,11 @@ impl RunCommand {
         sources
             .flags
             .extend(without_subscribers(self.snapshot_without_subscribers));
+        let on_gap = if self.accept_gap {
+            OnGap::Accept
+        } else {
+            OnGap::Stop
+        };
         let config = context.load(&sources)?;
         if self.init {
             let report = initialise(context, &config, (DEFAULT_TIMEOUT, None))?;
@@ -52,7 +60,7 @@ impl RunCommand {
         }
         context.block_on_until_signal(
             "what was in flight is sent again after the next start",
-            |shutdown| run::run(config, context.log.clone(), shutdown),
+            |shutdown| run::run(config, on_gap, context.log.clone(), shutdown),
         )
     }
 }

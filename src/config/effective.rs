@@ -3,7 +3,8 @@
 use super::error::{ConfigError, Origin};
 use super::keys::{self, KEYS, Key, Kind, State};
 use super::sources::{Layers, Sources};
-use super::{BackoffConfig, Config, PgUrl};
+use super::{Config, PgUrl};
+use crate::backoff::Backoff;
 
 /// A key and what holds for it.
 #[derive(Debug)]
@@ -71,18 +72,35 @@ fn unset(config: &Config, key: &Key) -> Option<String> {
 
 /// Whether the key's default does not hold, because retries are of the other kind, or there are none.
 fn is_without_effect(config: &Config, key: &Key) -> bool {
-    let is_one_of = |keys: &[Key]| keys.iter().any(|other| other.name == key.name);
-    let exponential = is_one_of(&[
-        keys::EXP_BACKOFF_INITIAL_INTERVAL,
-        keys::EXP_BACKOFF_MAX_INTERVAL,
-        keys::EXP_BACKOFF_MAX_RETRIES,
-    ]);
-    let constant = is_one_of(&[keys::BACKOFF_INTERVAL, keys::BACKOFF_MAX_RETRIES]);
-    match config.notifier.backoff {
-        _ if config.notifier.disable_retries => exponential || constant,
-        BackoffConfig::Exponential { .. } => constant,
-        BackoffConfig::Constant { .. } => exponential,
-    }
+    let Config {
+        notifier, reconnect, ..
+    } = config;
+    let of_deliveries = (
+        &keys::NOTIFIER_RETRIES,
+        notifier.backoff,
+        notifier.disable_retries,
+    );
+    let of_connecting = (
+        &keys::LISTENER_RETRIES,
+        reconnect.backoff,
+        reconnect.max_retries == Some(0),
+    );
+    [of_deliveries, of_connecting]
+        .iter()
+        .any(|(keys, backoff, none)| {
+            let is_one_of = |keys: &[&Key]| keys.iter().any(|other| other.name == key.name);
+            let exponential = is_one_of(&[
+                &keys.initial_interval,
+                &keys.max_interval,
+                &keys.exponential_retries,
+            ]);
+            let constant = is_one_of(&[&keys.interval, &keys.constant_retries]);
+            match backoff {
+                _ if *none => exponential || constant,
+                Backoff::Exponential { .. } => constant,
+                Backoff::Constant { .. } => exponential,
+            }
+        })
 }
 
 #[cfg(test)]

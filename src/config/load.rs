@@ -1,11 +1,13 @@
 //! From the sources to a [`Config`], with every problem found on the way.
 
+mod retries;
+
 use super::error::{ConfigError, Origin, Problem};
 use super::keys::{self, Key, State};
 use super::sources::{Layers, Sources};
 use super::value::Mode;
 use super::{
-    BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig, SnapshotConfig,
+    BacklogLimits, CacheConfig, Config, NotifierConfig, PgUrl, ReconnectConfig, ServerConfig, SnapshotConfig,
     StoreConfig,
 };
 use super::{slot_name, value};
@@ -29,6 +31,7 @@ impl Config {
         let slot = reader.optional(&keys::SLOT_NAME, |name| {
             slot_name::validate(name).map(|()| name.to_owned())
         });
+        let reconnect = reader.reconnect();
         let heartbeat_interval = reader.optional(&keys::HEARTBEAT_INTERVAL, value::duration);
         let cache = reader.cache();
         let server = reader.server();
@@ -42,9 +45,18 @@ impl Config {
         let Layers {
             problems, warnings, ..
         } = reader.layers;
-        match (source, cache, server, notifier, snapshot, schema_log_retention) {
+        match (
+            source,
+            reconnect,
+            cache,
+            server,
+            notifier,
+            snapshot,
+            schema_log_retention,
+        ) {
             (
                 Some(source),
+                Some(reconnect),
                 Some(cache),
                 Some(server),
                 Some(notifier),
@@ -52,6 +64,7 @@ impl Config {
                 Some(schema_log_retention),
             ) if problems.is_empty() => Ok(Self {
                 slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
+                reconnect,
                 heartbeat_interval,
                 store: store.unwrap_or_else(|| source.clone()),
                 source,
@@ -107,6 +120,16 @@ impl Reader {
             );
         }
         self.url(&keys::LISTENER_URL)
+    }
+
+    fn reconnect(&mut self) -> Option<ReconnectConfig> {
+        let retries = self.retries(&keys::LISTENER_RETRIES);
+        let is_disabled = self.value(&keys::LISTENER_DISABLE_RETRIES, value::boolean);
+        let (backoff, max_retries) = retries?;
+        Some(ReconnectConfig {
+            backoff,
+            max_retries: if is_disabled? { Some(0) } else { max_retries },
+        })
     }
 
     fn filter(&mut self) -> TableFilter {
@@ -182,7 +205,7 @@ impl Reader {
         let max_queue_bytes = self.value(&keys::MAX_QUEUE_BYTES, value::size);
         let worker_count = self.value(&keys::WORKER_COUNT, value::worker_count);
         let client_timeout = self.value(&keys::CLIENT_TIMEOUT, value::exchange);
-        let retries = self.retries();
+        let retries = self.retries(&keys::NOTIFIER_RETRIES);
         let disable_retries = self.value(&keys::DISABLE_RETRIES, value::boolean);
         let strict_mode = self.value(&keys::STRICT_MODE, value::boolean);
         let backlog = self.backlog();
@@ -193,72 +216,12 @@ impl Reader {
             worker_count: worker_count?,
             client_timeout: client_timeout?,
             backoff,
-            max_retries,
+            max_retries: max_retries?,
             disable_retries: disable_retries?,
             strict_mode: strict_mode?,
             backlog: backlog?,
             dead_letter_retention: dead_letter_retention?,
         })
-    }
-
-    /// When and how often a delivery is tried again: exponentially, or evenly spaced where that is asked for.
-    fn retries(&mut self) -> Option<(BackoffConfig, u32)> {
-        let exponential = self.exponential_backoff();
-        let exponential_retries = self.value(&keys::EXP_BACKOFF_MAX_RETRIES, value::retries);
-        let constant = self.optional(&keys::BACKOFF_INTERVAL, value::duration);
-        let constant_retries = self.value(&keys::BACKOFF_MAX_RETRIES, value::retries);
-        self.refuse_unclear_backoff();
-        match constant {
-            Some(interval) => Some((BackoffConfig::Constant { interval }, constant_retries?)),
-            None => Some((exponential?, exponential_retries?)),
-        }
-    }
-
-    fn exponential_backoff(&mut self) -> Option<BackoffConfig> {
-        let key = &keys::EXP_BACKOFF_INITIAL_INTERVAL;
-        let initial = self.value(key, value::duration);
-        let maximum = self.value(&keys::EXP_BACKOFF_MAX_INTERVAL, value::duration);
-        let (initial, maximum) = initial.zip(maximum)?;
-        if initial > maximum {
-            let origin = self
-                .layers
-                .get(key)
-                .map_or(Origin::Unset(key.name), |found| found.origin.clone());
-            let other = keys::EXP_BACKOFF_MAX_INTERVAL.name;
-            self.problem(origin, format!("is longer than {other}: make one fit the other"));
-        }
-        Some(BackoffConfig::Exponential { initial, maximum })
-    }
-
-    /// Waits are either exponential or of one length: which of the two is meant cannot be guessed.
-    fn refuse_unclear_backoff(&mut self) {
-        let first_set = |keys: &[Key]| {
-            let mut set = keys
-                .iter()
-                .filter_map(|key| Some((key.name, self.layers.get(key)?)));
-            set.next().map(|(name, found)| (name, found.origin.clone()))
-        };
-        let interval = keys::BACKOFF_INTERVAL.name;
-        let constant = first_set(&[keys::BACKOFF_INTERVAL, keys::BACKOFF_MAX_RETRIES]);
-        let exponential = first_set(&[
-            keys::EXP_BACKOFF_INITIAL_INTERVAL,
-            keys::EXP_BACKOFF_MAX_INTERVAL,
-            keys::EXP_BACKOFF_MAX_RETRIES,
-        ]);
-        match (constant, exponential) {
-            (Some((_, origin)), Some((other, _))) => self.problem(
-                origin,
-                format!("cannot be set together with {other}: waits are either of one length or exponential"),
-            ),
-            (Some((name, origin)), None) if name != interval => self.problem(
-                origin,
-                format!(
-                    "has no meaning without {interval}: set that too, or {} instead",
-                    keys::EXP_BACKOFF_MAX_RETRIES.name
-                ),
-            ),
-            _ => {}
-        }
     }
 
     fn backlog(&mut self) -> Option<BacklogLimits> {

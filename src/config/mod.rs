@@ -21,6 +21,7 @@ mod yaml;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::filter::TableFilter;
 use crate::patterns::Patterns;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub source: PgUrl,
     /// The logical replication slot that is read.
     pub slot: String,
+    /// When a replication connection that is lost is made again.
+    pub reconnect: ReconnectConfig,
     /// How often a message of our own is written to the source, if at all.
     pub heartbeat_interval: Option<Duration>,
     /// The database that holds subscriptions; the source where no other is named.
@@ -69,6 +72,15 @@ pub struct StoreConfig {
     pub url: PgUrl,
     /// See [`Config::warnings`].
     pub warnings: Vec<String>,
+}
+
+/// Connecting again where the replication connection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconnectConfig {
+    /// How long to wait between two tries.
+    pub backoff: Backoff,
+    /// How often it is tried before the program gives up, if it ever does.
+    pub max_retries: Option<u32>,
 }
 
 /// The reading of existing rows.
@@ -122,7 +134,7 @@ pub struct NotifierConfig {
     /// How long one exchange may take.
     pub client_timeout: Duration,
     /// When a delivery that failed is tried again.
-    pub backoff: BackoffConfig,
+    pub backoff: Backoff,
     /// How often it is tried again, while its endpoint takes others: at least once.
     pub max_retries: u32,
     /// Whether each delivery is tried once only, whatever the two above say.
@@ -133,23 +145,6 @@ pub struct NotifierConfig {
     pub backlog: BacklogLimits,
     /// How long dead letters are kept.
     pub dead_letter_retention: Duration,
-}
-
-/// How long to wait between two tries of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackoffConfig {
-    /// Longer with each failure.
-    Exponential {
-        /// The wait after the first failure.
-        initial: Duration,
-        /// The longest wait.
-        maximum: Duration,
-    },
-    /// Always as long.
-    Constant {
-        /// The wait after each failure.
-        interval: Duration,
-    },
 }
 
 /// What the backlog of one endpoint may hold. The oldest in it make room for what is beyond these bounds.

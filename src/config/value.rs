@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::keys::Key;
+
 /// The longest duration that can be set. Keeps sums with the clock far from their limits.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -139,11 +141,11 @@ pub(super) fn sessions(text: &str) -> Result<usize, String> {
 }
 
 /// How often one delivery is tried again. None at all is a setting of its own: zero would leave open which is meant.
-pub(super) fn retries(text: &str) -> Result<u32, String> {
+pub(super) fn retries(text: &str, disable: &Key) -> Result<u32, String> {
     match text.parse() {
         Ok(0) => Err(format!(
-            "must be at least 1: to try each delivery once, set {} to true",
-            super::keys::DISABLE_RETRIES.name
+            "must be at least 1: to try once only, set {} to true",
+            disable.name
         )),
         Ok(count) if count <= MAX_RETRIES => Ok(count),
         _ => Err(format!("{text:?} is not a whole number from 1 to {MAX_RETRIES}")),

@@ -288,8 +288,9 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::backoff::Backoff;
     use crate::delivery::outbox::{Configured, Policy, Retention};
-    use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
+    use crate::delivery::retry::{Retries, RetryPolicy};
     use crate::delivery::target::Target;
     use crate::delivery::worker::{Connections, Names, Slots};
     use crate::endpoint::{EndpointSettings, Standing};

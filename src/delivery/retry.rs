@@ -2,26 +2,10 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// What a receiver's `Retry-After` is honoured up to where the waits are of one length, which may be short.
 const CONSTANT_MAXIMUM: Duration = Duration::from_secs(30);
-
-/// How long to wait between two tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backoff {
-    /// Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog): the wait
-    /// is uniform between nothing and a bound that doubles with each failure.
-    Exponential {
-        /// The bound after the first failure.
-        initial: Duration,
-        /// The bound that is never exceeded, not even where a receiver asks for more.
-        maximum: Duration,
-    },
-    /// Always as long.
-    Constant {
-        /// The wait after each failure.
-        interval: Duration,
-    },
-}
 
 /// How often a delivery is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,14 +64,7 @@ impl RetryPolicy {
     /// `retry_after`, what the receiver asked for, is a lower bound: it is honoured up to the maximum.
     #[must_use]
     pub fn wait(&self, failures: u32, retry_after: Option<Duration>, random: f64) -> Duration {
-        let own = match self.backoff {
-            Backoff::Exponential { initial, maximum } => {
-                let doublings = failures.saturating_sub(1).min(31);
-                let bound = initial.saturating_mul(1 << doublings).min(maximum);
-                bound.mul_f64(random.clamp(0.0, 1.0))
-            }
-            Backoff::Constant { interval } => interval,
-        };
+        let own = self.backoff.wait(failures, random);
         own.max(retry_after.unwrap_or(Duration::ZERO)).min(self.maximum())
     }
 

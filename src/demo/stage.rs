@@ -14,7 +14,7 @@ use super::cluster::Cluster;
 use crate::api::Server;
 use crate::config::{Config, Sources, keys};
 use crate::receiver::{EmbeddedReceiver, ReceivedEvent};
-use crate::run::{self, RunError};
+use crate::run::{self, OnGap, RunError};
 use crate::setup::{self, InitOptions};
 
 /// How long the slot may wait for other transactions. There are none.
@@ -48,7 +48,7 @@ impl Stage {
         let (receiver, events) = EmbeddedReceiver::start(log.clone()).await?;
         let server = Server::bind(config.server.address).await?;
         let (slot, api, stop) = (config.slot.clone(), server.address(), CancellationToken::new());
-        let program = run::run_with(server, config, log.clone(), stop.clone());
+        let program = run::run_with(server, config, OnGap::Stop, log.clone(), stop.clone());
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let running = tokio::spawn(async move {

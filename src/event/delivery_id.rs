@@ -79,6 +79,18 @@ impl Source {
 }
 
 impl Source {
+    /// The id of what was skipped on purpose: `<system identifier>-<epoch>-g-<from>-<to>`.
+    #[must_use]
+    pub fn skipped_id(&self, from: Lsn, to: Lsn) -> String {
+        format!(
+            "{}-{}-g-{:X}-{:X}",
+            self.system_identifier,
+            self.epoch,
+            from.as_u64(),
+            to.as_u64()
+        )
+    }
+
     /// The id of a version of a row that a snapshot shows:
     /// `<system identifier>-<epoch>-s-<run>-<OID of the table>-<its file>-<xmin>-<page>-<line pointer>`.
     ///

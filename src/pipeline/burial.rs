@@ -30,7 +30,9 @@ pub(super) async fn bury(store: PgPool, letter: RawLetter, log: Logger) {
         problem,
     } = letter;
     let mut failed = false;
-    while let Err(error) = dead_letters::bury_raw(&store, &webhook_id, &position, &raw, &problem).await {
+    while let Err(error) =
+        dead_letters::bury_raw(&store, &webhook_id, &position, &raw, ("unparsable", &problem)).await
+    {
         if !failed {
             warn!(log, "a record that cannot be read cannot be kept either, trying again until it can; reading is paused";
                 "wal_start" => %position.lsn, "error" => #&error);

@@ -46,6 +46,20 @@ pub enum PipelineError {
          partitions: start again, and all is sent and filtered here; nothing is lost"
     )]
     Partitions,
+    /// After the connection was lost, a transaction reads differently than before.
+    #[error(
+        "the record at {wal_start} is not the one that was read there before the connection was lost: has the output plugin, \
+         or what it is told to leave out, changed? What was not settled is read anew"
+    )]
+    ReadsDifferently {
+        /// Where the record stands in the WAL.
+        wal_start: Lsn,
+    },
+    /// The source is on another timeline, and what an earlier program has left in backlogs goes beyond the old one's end.
+    #[error(
+        "the source went on to another timeline before what is in backlogs: what was not settled is read anew"
+    )]
+    MarksOfAnotherTimeline,
     /// There will be no more subscriptions.
     #[error(transparent)]
     Subscriptions(#[from] CacheError),

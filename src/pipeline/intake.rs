@@ -1,6 +1,7 @@
 //! The intake of the stream.
 
 mod message;
+mod seen;
 mod stream;
 mod transaction;
 
@@ -13,6 +14,7 @@ use pgstream_proto::replication::XLogData;
 use pgstream_proto::wal2json::{self, Action, Header, JsonStr, ParseError, Parser, Record};
 use slog::Logger;
 
+use self::seen::{Replay, Seen};
 use self::transaction::OpenTransaction;
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
@@ -20,11 +22,12 @@ use super::catalog::{self, Answer, Question};
 use super::hand_over::{HandOver, LeftOut, Snapshots};
 use super::holds::Holds;
 use super::parked::{Burial, Parked, Taken, Wait};
+use super::position::Position;
 use super::relations::{Kind, Relation, Relations};
 use super::routes::{Receivers, Routes};
 use super::{OWN_SCHEMA, PipelineError};
 use crate::delivery::{Dispatcher, Outbox};
-use crate::event::{self, Event, IdKind, Injection, Occurrences, Origin, Position, Source};
+use crate::event::{self, Event, IdKind, Injection, Occurrences, Origin, Position as EventPosition, Source};
 use crate::filter::TableFilter;
 use crate::progress::{Budget, Ledger};
 use crate::schema_log::Injector;
@@ -70,6 +73,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// What may be in flight.
     pub budget: Arc<Budget>,
+    /// Remembers how far the stream is.
+    pub position: RememberedPosition,
     /// Where deliveries go.
     pub dispatcher: Arc<Dispatcher>,
     /// Where records that cannot be read are kept.
@@ -80,12 +85,29 @@ pub struct Parts {
     pub log: Logger,
 }
 
+/// What is remembered of the stream.
+pub struct RememberedPosition {
+    /// Where it is told how far it is.
+    pub position: Position,
+    /// The highest position up to which an endpoint's backlog, as it was left by an earlier program, has everything.
+    pub highest_mark: Lsn,
+}
+
 /// Takes the records of the stream in and turns them into deliveries.
 pub struct StreamIntake {
     source: Source,
     catalog: PgPool,
     subscriptions: Subscriptions,
     ledger: Ledger,
+    position: RememberedPosition,
+    /// The end of the last transaction, or position behind it, that was received as a whole.
+    received: Lsn,
+    /// The end of the last transaction that changed anything that is not our own.
+    notable: Lsn,
+    /// What was received of the transaction that is being read.
+    seen: Seen,
+    /// What of it comes again, after the connection was lost.
+    replay: Option<Replay>,
     budget: Arc<Budget>,
     dispatcher: Arc<Dispatcher>,
     store: PgPool,
@@ -126,6 +148,7 @@ impl StreamIntake {
             includes_are_sent_only,
             mut ledger,
             budget,
+            position,
             dispatcher,
             store,
             strict,
@@ -139,6 +162,11 @@ impl StreamIntake {
             catalog,
             subscriptions,
             ledger,
+            position,
+            received: start,
+            notable: start,
+            seen: Seen::default(),
+            replay: None,
             budget,
             dispatcher,
             store,
@@ -182,7 +210,7 @@ impl StreamIntake {
         let occurrence = self.raw.next(record.wal_start, RAW);
         let letter = RawLetter {
             webhook_id: self.source.raw_id(commit_lsn, record.wal_start, occurrence),
-            position: Position {
+            position: EventPosition {
                 source: self.source.system_identifier,
                 epoch: self.source.epoch,
                 commit_lsn,
@@ -229,10 +257,9 @@ impl StreamIntake {
         let schema = header.schema.ok_or(incomplete("schema"))?;
         let table = header.table.ok_or(incomplete("table"))?;
         let lsn = header.lsn.ok_or(incomplete("lsn"))?;
-        let open = self
-            .open
-            .as_ref()
-            .ok_or_else(|| out_of_place(wal_start, OUTSIDE))?;
+        if self.open.is_none() {
+            return Err(out_of_place(wal_start, OUTSIDE));
+        }
         let injector = self.injector.as_ref();
         let known = self.relations.get(schema, table, injector).cloned();
         let relation = match known {
@@ -247,6 +274,10 @@ impl StreamIntake {
             (Kind::SchemaLogTables, EventType::Insert) => return self.touched(wal_start, payload),
             _ => return Ok(Taken::Done),
         }
+        let Some(open) = &mut self.open else {
+            return Err(out_of_place(wal_start, OUTSIDE));
+        };
+        open.is_notable = true;
         let Some(set) = &open.set else {
             return Ok(Taken::Wait(Wait::Subscriptions(
                 self.subscriptions.request_fresh(),
@@ -366,7 +397,7 @@ impl StreamIntake {
                 .id(id_kind, open.commit_lsn, lsn, relation.hash, occurrence),
             table: Arc::clone(&relation.name),
             action: kind.letter().chars().next().unwrap_or_default(),
-            position: Position {
+            position: EventPosition {
                 source: self.source.system_identifier,
                 epoch: self.source.epoch,
                 commit_lsn: open.commit_lsn,

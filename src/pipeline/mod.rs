@@ -24,6 +24,7 @@ mod hand_over;
 mod holds;
 mod intake;
 mod parked;
+mod position;
 mod relations;
 mod routes;
 mod rows;
@@ -32,7 +33,8 @@ mod sweep;
 pub use error::PipelineError;
 pub use hand_over::{Beginning, LeftOut, NoSnapshots, Snapshots, StreamPosition};
 pub use holds::{HoldParts, Holds, Releases};
-pub use intake::{Parts, StartingInjector, StreamIntake};
+pub use intake::{Parts, RememberedPosition, StartingInjector, StreamIntake};
+pub use position::{Position, Remembering, bound, remember};
 pub use routes::Receivers;
 pub use rows::{Audience, RowEntrance, RowIntake, RowTable};
 pub use sweep::sweep;
@@ -59,6 +61,8 @@ const FILTERED_TABLES: &[&str] = &[
     "snapshot_endpoints",
     "snapshot_holds",
     "snapshot_held",
+    "replication_sources",
+    "webhook_terms",
     "source_migrations",
     "store_migrations",
 ];

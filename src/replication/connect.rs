@@ -40,7 +40,7 @@ impl Connection {
                 source,
             })?;
         let framed = Framed::with_capacity(socket, PgCodec::new(), limits::READ_CHUNK);
-        let mut connection = Self { framed };
+        let mut connection = Self { framed, pid: 0 };
         connection
             .send(FrontendMessage::Startup(startup_message(url)))
             .await?;
@@ -54,8 +54,8 @@ impl Connection {
         loop {
             match self.receive().await? {
                 BackendMessage::ReadyForQuery(_) => return Ok(()),
+                BackendMessage::BackendKeyData(key) => self.pid = key.process_id,
                 BackendMessage::ParameterStatus(_)
-                | BackendMessage::BackendKeyData(_)
                 | BackendMessage::NegotiateProtocolVersion(_)
                 | BackendMessage::NoticeResponse(_) => {}
                 other => {

@@ -12,6 +12,8 @@ use super::{ReplicationError, ServerError};
 #[derive(Debug)]
 pub struct Connection {
     pub(super) framed: Framed<Socket, PgCodec>,
+    /// The server's process for it.
+    pub(super) pid: i32,
 }
 
 impl Connection {

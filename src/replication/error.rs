@@ -5,7 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use pgstream_proto::backend::ErrorFields;
-use pgstream_proto::{BackendMessage, DecodeError, EncodeError};
+use pgstream_proto::{BackendMessage, DecodeError, EncodeError, Lsn};
+
+use super::history::Gap;
 
 /// Trouble with the replication connection.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,9 @@ pub enum ReplicationError {
     /// The server closed the connection.
     #[error("PostgreSQL closed the replication connection")]
     Closed,
+    /// The server's end is not there any more, and nothing has told so.
+    #[error("the walsender of the replication connection is gone, or its server is being shut down")]
+    Gone,
     /// The server reported an error.
     #[error("PostgreSQL refused {what}: {error}")]
     Server {
@@ -96,12 +101,81 @@ pub enum ReplicationError {
         /// What is odd.
         what: String,
     },
+    /// The server is a stand-by.
+    #[error("the server is a stand-by (pg_is_in_recovery() is true): only a primary's changes are streamed")]
+    Standby,
+    /// The source is not what was streamed before.
+    #[error(
+        "the source cannot be streamed from where it was left: {0}. Find out what happened to it. To go on from where the \
+         slot is now, without what is missing, start with `pgstream run --accept-gap`; what else is missing in the receivers \
+         can be sent again with `pgstream backfill`"
+    )]
+    Gap(Gap),
+    /// The server fails at a record again and again.
+    #[error(
+        "PostgreSQL cannot send the changes of a transaction: it failed {times} times in the same way after everything up to \
+         {received} was received: {error}. A record that wal2json prints as more than 1 GB cannot be sent, for example. \
+         Everything before that transaction is delivered or kept. {}",
+        remedy(*transaction_end)
+    )]
+    Unsendable {
+        /// Everything up to here was received.
+        received: Lsn,
+        /// Where the transaction ends, if that is known.
+        transaction_end: Option<Lsn>,
+        /// How often it failed.
+        times: u32,
+        /// What the server says.
+        error: ServerError,
+    },
     /// Stopped before the stream began.
     #[error("stopped while waiting for the replication slot")]
     Stopped,
 }
 
+/// SQLSTATEs, or the classes of them, of what does not heal by waiting: authentication, names that do not exist, rights,
+/// features and options that the server does not have, a slot or a server in a state that cannot be streamed, files that
+/// are not there.
+const PERMANENT: [&str; 7] = ["28", "3D", "42", "0A", "22023", "55000", "58P01"];
+
+/// SQLSTATEs, or the classes of them, that say nothing of what was being sent: the connection, resources, and a server that
+/// is shut down, starts, or has been told to end the session.
+const PASSING: [&str; 4] = ["08", "53", "57", "40"];
+
 impl ReplicationError {
+    /// Whether it stays as it is until somebody does something about it: connecting again is of no use.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Server { error, .. } => error.is_one_of(&PERMANENT),
+            Self::NoPassword { .. }
+            | Self::NoMechanism { .. }
+            | Self::Scram(_)
+            | Self::SlotNotFound { .. }
+            | Self::WrongSlot { .. }
+            | Self::Gap(_)
+            | Self::Unsendable { .. }
+            | Self::Stopped => true,
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Closed
+            | Self::Gone
+            | Self::Unexpected { .. }
+            | Self::Decode(_)
+            | Self::Encode(_)
+            | Self::OddAnswer { .. }
+            | Self::Standby => false,
+        }
+    }
+
+    /// What the server says of a record that it cannot send, if this may be that.
+    pub(super) fn of_a_record(&self) -> Option<&ServerError> {
+        match self {
+            Self::Server { error, .. } if !error.is_one_of(&PASSING) => Some(error),
+            _ => None,
+        }
+    }
+
     /// The SQLSTATE, where the server reported an error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
@@ -137,6 +211,25 @@ pub struct ServerError {
     pub detail: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+impl ServerError {
+    fn is_one_of(&self, codes: &[&str]) -> bool {
+        codes.iter().any(|code| self.code.starts_with(code))
+    }
+}
+
+/// How to go on without a transaction that cannot be sent.
+fn remedy(transaction_end: Option<Lsn>) -> String {
+    match transaction_end {
+        Some(end) => format!(
+            "To go on without it, and have that written down, run `pgstream skip --to {end}` and start again"
+        ),
+        None => {
+            "To go on without it, find where it ends, run `pgstream skip --to` with that LSN, and start again"
+                .to_owned()
+        }
+    }
 }
 
 impl From<&ErrorFields> for ServerError {

@@ -13,6 +13,9 @@ const MAX_INTERVAL: Duration = Duration::from_secs(10);
 /// The shortest time between two status updates that only report progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The shortest time between two questions to the witness where the server wants to be told more than is settled.
+const PRESSED_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Keeps the times of status updates.
 #[derive(Debug)]
 pub(super) struct Feedback {
@@ -23,6 +26,11 @@ pub(super) struct Feedback {
     heard: Instant,
     progress: bool,
     asked: bool,
+    /// Whether the server has asked although not all is settled.
+    pressed: bool,
+    /// After so much silence somebody else is asked whether the server's end is still there.
+    silence: Duration,
+    witnessed: Instant,
 }
 
 impl Feedback {
@@ -40,6 +48,9 @@ impl Feedback {
             heard: now,
             progress: false,
             asked: false,
+            pressed: false,
+            silence: patience * 2,
+            witnessed: now,
         }
     }
 
@@ -70,9 +81,24 @@ impl Feedback {
         self.progress = true;
     }
 
-    /// The server asks for a status update.
-    pub(super) fn asked(&mut self) {
+    /// The server asks for a status update, while something is unsettled or not.
+    pub(super) fn asked(&mut self, is_unsettled: bool) {
         self.asked = true;
+        self.pressed = is_unsettled;
+    }
+
+    /// Whether to ask somebody else whether the server's end is still there and the server stays. A server that is shut down
+    /// waits until all is confirmed that it has sent, and takes nothing that would let us confirm it.
+    pub(super) fn wants_witness(&self, now: Instant) -> bool {
+        let since = now.duration_since(self.witnessed);
+        let silence = now.duration_since(self.heard);
+        (self.pressed && since >= PRESSED_INTERVAL) || (silence >= self.silence && since >= self.silence)
+    }
+
+    /// Somebody else is asked.
+    pub(super) fn asked_witness(&mut self, now: Instant) {
+        self.witnessed = now;
+        self.pressed = false;
     }
 
     /// The server has sent something.
@@ -115,11 +141,31 @@ mod tests {
         let mut feedback = Feedback::new(Duration::from_secs(60), start);
         feedback.progressed();
         assert_eq!(due_after(&feedback, start), PROGRESS_INTERVAL);
-        feedback.asked();
+        feedback.asked(false);
         assert_eq!(due_after(&feedback, start), Duration::ZERO);
         feedback.sent(start);
         assert_eq!(due_after(&feedback, start), MAX_INTERVAL);
         assert!(!feedback.has_progress());
+    }
+
+    #[test]
+    fn a_witness_is_asked_after_the_whole_timeout_and_soon_where_more_is_wanted_than_settled() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut feedback = Feedback::new(Duration::from_secs(6), start);
+        assert!(!feedback.wants_witness(after(5)));
+        assert!(feedback.wants_witness(after(6)));
+        feedback.asked_witness(after(6));
+        assert!(!feedback.wants_witness(after(11)));
+        assert!(feedback.wants_witness(after(12)));
+        feedback.heard(after(12));
+        assert!(!feedback.wants_witness(after(12)));
+        feedback.asked(false);
+        assert!(!feedback.wants_witness(after(13)));
+        feedback.asked(true);
+        assert!(feedback.wants_witness(after(13)));
+        feedback.asked_witness(after(13));
+        assert!(!feedback.wants_witness(after(14)));
     }
 
     #[test]

@@ -4,30 +4,43 @@
 //! confirmed. This room knows the protocol and the slot; it knows nothing of matching, payloads or endpoints, and
 //! never imports `delivery`: between them are `pipeline`, which implements [`Intake`], and `progress`.
 //!
+//! A connection that is lost is made again, and the stream goes on behind what was received: see [`mod@stream`].
+//!
 //! | file | owns |
 //! |---|---|
 //! | `socket`, `authenticate`, `connect` | from a URL to a session |
 //! | `connection` | messages out and in |
 //! | `query` | simple queries on that session |
-//! | `session` | who the source is, what the slot is, START_REPLICATION |
-//! | `stream` | the loop: frames, feedback, the orderly end |
+//! | `slot` | what the slot is, START_REPLICATION |
+//! | `history` | whether the source still is what it was (pure) |
+//! | `session` | from a connection to a stream |
+//! | `connector` | connecting again, with pauses that grow |
+//! | `stream` | the loop: frames, feedback, lost connections, the orderly end |
 //! | `feedback` | when a status update is due (pure) |
+//! | `repeated` | whether the same thing goes wrong again and again (pure) |
 //! | `notices` | warnings that the server sends inside the stream |
 
 mod authenticate;
 mod connect;
 mod connection;
+mod connector;
 mod error;
 mod feedback;
+mod history;
 mod intake;
 mod notices;
 mod query;
+mod repeated;
 mod session;
+mod slot;
 mod socket;
 mod stream;
 
 pub use connection::Connection;
+pub use connector::Connector;
 pub use error::{ReplicationError, ServerError};
-pub use intake::Intake;
-pub use session::{Identity, Session, SessionOptions};
-pub use stream::{StreamError, stream};
+pub use history::{Gap, Identity, Remembered};
+pub use intake::{Intake, Interrupted};
+pub use session::{Session, StartFrom};
+pub use slot::SessionOptions;
+pub use stream::{Link, StreamError, Witness, stream};

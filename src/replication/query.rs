@@ -25,7 +25,17 @@ impl Connection {
         for (name, value) in parameters {
             sql = sql.replace(name, &literal(value));
         }
-        self.send(FrontendMessage::Query(sql)).await?;
+        self.command_row(query, &sql, what).await
+    }
+
+    /// The same for a command that is complete as it is. `query` is how it is called in an error.
+    pub(super) async fn command_row(
+        &mut self,
+        query: &'static str,
+        command: &str,
+        what: &str,
+    ) -> Result<Option<Row>, ReplicationError> {
+        self.send(FrontendMessage::Query(command.to_owned())).await?;
         let mut first = None;
         let mut refusal = None;
         loop {
@@ -56,6 +66,21 @@ impl Connection {
             }),
             None => Ok(first.map(|columns| Row { query, columns })),
         }
+    }
+}
+
+impl Connection {
+    /// Runs a query whose answer has a row.
+    pub(super) async fn query_only_row(
+        &mut self,
+        query: &'static str,
+        what: &str,
+    ) -> Result<Row, ReplicationError> {
+        let row = self.query_row(query, &[], what).await?;
+        row.ok_or_else(|| ReplicationError::OddAnswer {
+            query,
+            what: "it has no row".to_owned(),
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The loop: frames in, records to the intake, feedback out, and the orderly end.
+//! The loop: frames in, records to the intake, feedback out, lost connections, and the orderly end.
 //!
 //! # The invariant
 //!
@@ -6,36 +6,48 @@
 //! waits for the intake and for the next frame in one place only, where the timer is looked at first.
 //!
 //! What is reported as flushed and applied is the intake's confirmed LSN and nothing else; it never goes down.
+//!
+//! A connection that is lost changes nothing of what was taken in: what is pending is still delivered, and what is settled
+//! stays so. The next connection is asked for what comes behind the last transaction that was received as a whole, and of one
+//! that was being read, the intake passes over the records that it has. So nothing comes twice, and nothing is left out, as
+//! long as the source is the same; whether it is, is found out before (see [`history`](super::history)).
+//!
+//! Silence is no sign of death: a walsender that skips a huge transaction says nothing, and an idle one neither. After half the
+//! server's timeout it is asked for a reply. After all of it, a witness is asked over another connection whether the walsender
+//! is still there; if it is not, the connection is lost, although nothing has told so.
 
-use std::future::Future;
+mod apart;
+mod frames;
+
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::{FutureExt, StreamExt};
-use pgstream_proto::replication::{ReplicationMessage, StandbyStatusUpdate};
+use futures_util::StreamExt;
+use pgstream_proto::replication::StandbyStatusUpdate;
 use pgstream_proto::{BackendMessage, FrontendMessage, Lsn};
 use slog::{Logger, debug, trace, warn};
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::ReplicationError;
 use super::connection::Connection;
+use super::connector::Connector;
 use super::feedback::Feedback;
+use super::history::Identity;
 use super::intake::Intake;
 use super::notices::Notices;
+use super::repeated::Repeated;
 use super::session::Session;
-use super::{ReplicationError, ServerError};
 
-/// How many frames are taken in before what they caused is passed on.
-const MAX_BATCH_FRAMES: usize = 64;
-/// How many bytes are.
-const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// How long the server may take to acknowledge the orderly end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Why a stream ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError<E: std::error::Error + 'static> {
-    /// The connection failed.
+    /// The connection failed, and cannot be made again.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
     /// The intake cannot go on.
@@ -43,31 +55,55 @@ pub enum StreamError<E: std::error::Error + 'static> {
     Intake(E),
 }
 
+/// Whether a process of the server still sends the slot's stream, as seen from another connection. `None` if that cannot be
+/// found out.
+pub type Witness = Box<dyn Fn(i32) -> Testimony + Send + Sync>;
+/// An answer of a [`Witness`] that is under way.
+type Testimony = Pin<Box<dyn Future<Output = Option<bool>> + Send>>;
+
+/// A started stream, and how it is started again.
+pub struct Link {
+    /// It.
+    pub session: Session,
+    /// Makes the next one.
+    pub connector: Connector,
+    /// Says whether the server's end is still there.
+    pub witness: Witness,
+}
+
 /// Streams until `stop` is cancelled; then waits for `settled`, while feedback goes on, and ends in order.
 ///
 /// `progress` is notified when more may have become confirmable. Returns the last LSN that was confirmed.
 pub async fn stream<I: Intake>(
-    session: Session,
+    link: Link,
     intake: &mut I,
     progress: &Notify,
     stop: &CancellationToken,
     settled: impl Future<Output = ()>,
     log: &Logger,
 ) -> Result<Lsn, StreamError<I::Error>> {
+    let Link {
+        session,
+        connector,
+        witness,
+    } = link;
     let mut stream = Stream {
-        feedback: Feedback::new(session.wal_sender_timeout, Instant::now()),
-        received: session.start,
-        confirmed: session.start,
-        connection: session.connection,
-        notices: Notices::new(log.clone()),
+        identity: session.identity,
+        confirmed: session.slot,
+        live: Some(Live::new(session, Notices::new(log.clone()), log)),
+        connector,
+        witness,
+        repeated: Repeated::default(),
         log: log.clone(),
     };
-    let outcome = stream.read(intake, progress, stop).await;
+    let outcome = stream.read_on(intake, progress, stop).await;
     intake.end();
     let settling = match &outcome {
-        Err(StreamError::Intake(error)) => {
-            warn!(log, "the stream cannot go on; what was read before is still delivered, then the program ends";
-                "error" => %error);
+        Err(StreamError::Intake(_) | StreamError::Replication(ReplicationError::Unsendable { .. })) => {
+            warn!(
+                log,
+                "the stream cannot go on; what was read before is still delivered, then the program ends"
+            );
             stream.settle(intake, progress, stop).await
         }
         _ => Ok(()),
@@ -83,21 +119,81 @@ pub async fn stream<I: Intake>(
     };
     // Why it could not go on is more than that the connection broke as well.
     outcome?;
-    parted?;
+    if let Err(error) = parted {
+        warn!(log, "could not confirm what is settled; it is sent again after the next start"; "error" => #&error,
+            "confirmed" => %stream.confirmed);
+    }
     Ok(stream.confirmed)
 }
 
 struct Stream {
-    connection: Connection,
-    feedback: Feedback,
-    notices: Notices,
-    received: Lsn,
+    connector: Connector,
+    witness: Witness,
+    /// None while there is no connection.
+    live: Option<Live>,
+    /// Who the source was last.
+    identity: Identity,
+    repeated: Repeated,
     confirmed: Lsn,
     log: Logger,
 }
 
+/// What belongs to one connection.
+struct Live {
+    connection: Connection,
+    feedback: Feedback,
+    /// Where it was started.
+    started_at: Lsn,
+    received: Lsn,
+    /// What the witness is being asked.
+    asking: Option<Testimony>,
+    notices: Notices,
+    log: Logger,
+}
+
+impl Live {
+    fn new(session: Session, notices: Notices, log: &Logger) -> Self {
+        Self {
+            feedback: Feedback::new(session.wal_sender_timeout, Instant::now()),
+            started_at: session.start,
+            received: session.start,
+            connection: session.connection,
+            asking: None,
+            notices,
+            log: log.clone(),
+        }
+    }
+
+    /// Has the witness asked where nothing was heard for long, or the server wants to be told more than is settled.
+    fn look_after(&mut self, witness: &Witness) {
+        let now = Instant::now();
+        if self.asking.is_none() && self.feedback.wants_witness(now) {
+            self.feedback.asked_witness(now);
+            self.asking = Some(witness(self.connection.pid));
+        }
+    }
+}
+
 impl Stream {
-    /// Reads until `stop` is cancelled.
+    /// Reads until `stop` is cancelled, over one connection after the other.
+    async fn read_on<I: Intake>(
+        &mut self,
+        intake: &mut I,
+        progress: &Notify,
+        stop: &CancellationToken,
+    ) -> Result<(), StreamError<I::Error>> {
+        while let Err(error) = self.read(intake, progress, stop).await {
+            let StreamError::Replication(error) = error else {
+                return Err(error);
+            };
+            if !self.reconnect(error, intake, progress, stop).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until `stop` is cancelled, or the connection is lost.
     async fn read<I: Intake>(
         &mut self,
         intake: &mut I,
@@ -105,13 +201,27 @@ impl Stream {
         stop: &CancellationToken,
     ) -> Result<(), StreamError<I::Error>> {
         loop {
-            let watched = !self.feedback.has_progress();
+            let Some(live) = &mut self.live else {
+                return Ok(());
+            };
+            live.look_after(&self.witness);
+            let watched = !live.feedback.has_progress();
             tokio::select! {
                 biased;
-                () = sleep_until(self.feedback.due().into()) => self.send_status(intake).await?,
+                () = sleep_until(live.feedback.due().into()) => self.send_status(intake).await?,
                 () = stop.cancelled() => return Ok(()),
-                () = progress.notified(), if watched => self.feedback.progressed(),
-                frame = next_frame(&mut self.connection, intake) => self.take_batch(frame?, intake)?,
+                () = progress.notified(), if watched => live.feedback.progressed(),
+                is_there = testimony(&mut live.asking) => {
+                    if is_there == Some(false) {
+                        return Err(ReplicationError::Gone.into());
+                    }
+                }
+                frame = next_frame(&mut live.connection, intake) => {
+                    live.take_batch(frame?, intake)?;
+                    if intake.confirmed() > self.confirmed {
+                        live.feedback.progressed();
+                    }
+                }
             }
         }
     }
@@ -126,11 +236,12 @@ impl Stream {
         stop: &CancellationToken,
     ) -> Result<(), ReplicationError> {
         while !intake.is_settled() {
+            let due = self.due();
             tokio::select! {
                 biased;
-                () = sleep_until(self.feedback.due().into()) => self.send_status(intake).await?,
+                () = due => self.send_status(intake).await?,
                 () = stop.cancelled() => break,
-                () = progress.notified() => self.feedback.progressed(),
+                () = progress.notified() => self.progressed(),
             }
         }
         Ok(())
@@ -146,113 +257,59 @@ impl Stream {
         let mut settled = std::pin::pin!(settled);
         let mut broken = None;
         loop {
-            let watched = !self.feedback.has_progress();
+            let watched = self
+                .live
+                .as_ref()
+                .is_some_and(|live| !live.feedback.has_progress());
+            let due = self.due();
             tokio::select! {
                 biased;
                 () = &mut settled => break,
-                () = sleep_until(self.feedback.due().into()), if broken.is_none() => {
+                () = due, if broken.is_none() => {
                     broken = self.send_status(intake).await.err();
                 }
-                () = progress.notified(), if watched && broken.is_none() => self.feedback.progressed(),
+                () = progress.notified(), if watched && broken.is_none() => self.progressed(),
             }
         }
         broken.map_or(Ok(()), Err)
     }
 
-    /// Takes in this frame and those that follow it without waiting, then has the intake pass them on.
-    fn take_batch<I: Intake>(
-        &mut self,
-        first: BackendMessage,
-        intake: &mut I,
-    ) -> Result<(), StreamError<I::Error>> {
-        self.feedback.heard(Instant::now());
-        let mut frame = first;
-        let mut bytes = 0;
-        for taken in 1.. {
-            bytes += self.take_frame(frame, intake)?;
-            if taken == MAX_BATCH_FRAMES || bytes >= MAX_BATCH_BYTES || !intake.is_ready() {
-                break;
+    /// Resolves when the next status update is due; never while there is no connection.
+    fn due(&self) -> impl Future<Output = ()> + use<> {
+        let due = self.live.as_ref().map(|live| live.feedback.due());
+        async move {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => pending().await,
             }
-            let Some(next) = self.connection.framed.next().now_or_never() else {
-                break;
-            };
-            frame = next
-                .ok_or(ReplicationError::Closed)?
-                .map_err(ReplicationError::from)?;
         }
-        intake.flush();
-        if intake.confirmed() > self.confirmed {
-            self.feedback.progressed();
-        }
-        Ok(())
     }
 
-    /// Takes in one frame; returns its size.
-    fn take_frame<I: Intake>(
-        &mut self,
-        frame: BackendMessage,
-        intake: &mut I,
-    ) -> Result<usize, StreamError<I::Error>> {
-        let payload = match frame {
-            BackendMessage::CopyData(payload) => payload,
-            BackendMessage::NoticeResponse(fields) => {
-                self.notices.notice(&fields);
-                return Ok(0);
-            }
-            BackendMessage::ParameterStatus(_) | BackendMessage::NotificationResponse(_) => return Ok(0),
-            BackendMessage::CopyDone => return Err(ReplicationError::Closed.into()),
-            BackendMessage::ErrorResponse(fields) => {
-                let error = ServerError::from(&fields);
-                return Err(ReplicationError::Server {
-                    what: "to go on streaming".to_owned(),
-                    error,
-                }
-                .into());
-            }
-            other => {
-                return Err(ReplicationError::Unexpected {
-                    message: other.name(),
-                    expected: "CopyData",
-                }
-                .into());
-            }
-        };
-        let size = payload.len();
-        match ReplicationMessage::decode(payload).map_err(ReplicationError::from)? {
-            ReplicationMessage::XLogData(record) => {
-                trace!(self.log, "record"; "wal_start" => %record.wal_start, "bytes" => size);
-                self.received = self.received.max(record.wal_start);
-                intake.record(record).map_err(StreamError::Intake)?;
-            }
-            ReplicationMessage::PrimaryKeepalive(keepalive) => {
-                trace!(self.log, "keepalive"; "wal_end" => %keepalive.wal_end,
-                    "reply_requested" => keepalive.reply_requested);
-                self.received = self.received.max(keepalive.wal_end);
-                intake.keepalive(keepalive.wal_end);
-                if keepalive.reply_requested {
-                    self.feedback.asked();
-                }
-            }
+    fn progressed(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.feedback.progressed();
         }
-        Ok(size)
     }
 
     /// Tells the server how far everything is settled. This is the only place where an LSN is confirmed.
     async fn send_status<I: Intake>(&mut self, intake: &mut I) -> Result<(), ReplicationError> {
         let now = Instant::now();
+        let Some(live) = &mut self.live else {
+            return Err(ReplicationError::Closed);
+        };
         self.confirmed = self.confirmed.max(intake.confirmed());
         let status = StandbyStatusUpdate {
-            write: self.received.max(self.confirmed),
+            write: live.received.max(self.confirmed),
             flush: self.confirmed,
             apply: self.confirmed,
             client_time: SystemTime::now().into(),
-            reply_requested: self.feedback.wants_reply(now),
+            reply_requested: live.feedback.wants_reply(now),
         };
         trace!(self.log, "status update"; "write" => %status.write, "confirmed" => %self.confirmed);
-        self.connection
+        live.connection
             .send(FrontendMessage::CopyData(status.encode()))
             .await?;
-        self.feedback.sent(now);
+        live.feedback.sent(now);
         Ok(())
     }
 
@@ -260,13 +317,16 @@ impl Stream {
     /// closed with unread data in it could take our last words with it.
     async fn say_goodbye<I: Intake>(&mut self, intake: &mut I) -> Result<(), ReplicationError> {
         self.send_status(intake).await?;
-        self.connection.send(FrontendMessage::CopyDone).await?;
+        let Some(live) = &mut self.live else {
+            return Err(ReplicationError::Closed);
+        };
+        live.connection.send(FrontendMessage::CopyDone).await?;
         let acknowledged = timeout(GOODBYE, async {
-            while !matches!(self.connection.receive().await?, BackendMessage::CopyDone) {}
+            while !matches!(live.connection.receive().await?, BackendMessage::CopyDone) {}
             Ok::<_, ReplicationError>(())
         });
         match acknowledged.await {
-            Ok(Ok(())) => self.connection.send(FrontendMessage::Terminate).await?,
+            Ok(Ok(())) => live.connection.send(FrontendMessage::Terminate).await?,
             Ok(Err(error)) => {
                 debug!(self.log, "the server did not end the stream in order"; "error" => %error);
             }
@@ -284,4 +344,16 @@ async fn next_frame<I: Intake>(
     intake.ready().await.map_err(StreamError::Intake)?;
     let frame = connection.framed.next().await.ok_or(ReplicationError::Closed)?;
     Ok(frame.map_err(ReplicationError::from)?)
+}
+
+/// What the witness says, once it is asked and answers.
+async fn testimony(asking: &mut Option<Testimony>) -> Option<bool> {
+    match asking {
+        Some(answer) => {
+            let answer = answer.await;
+            *asking = None;
+            answer
+        }
+        None => pending().await,
+    }
 }

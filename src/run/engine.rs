@@ -7,8 +7,8 @@ use std::time::Duration;
 use slog::{Logger, warn};
 use tokio::sync::oneshot;
 
-use crate::config::{BackoffConfig, Config, NotifierConfig};
-use crate::delivery::retry::{Backoff, Retries, RetryPolicy};
+use crate::config::{Config, NotifierConfig};
+use crate::delivery::retry::{Retries, RetryPolicy};
 use crate::delivery::{Dispatcher, Limits, Retention};
 use crate::endpoint::EndpointSettings;
 
@@ -63,10 +63,7 @@ pub(super) fn delivery_limits(config: &Config) -> Limits {
 
 fn retry_policy(config: &NotifierConfig) -> RetryPolicy {
     RetryPolicy {
-        backoff: match config.backoff {
-            BackoffConfig::Exponential { initial, maximum } => Backoff::Exponential { initial, maximum },
-            BackoffConfig::Constant { interval } => Backoff::Constant { interval },
-        },
+        backoff: config.backoff,
         retries: if config.disable_retries {
             Retries::Disabled
         } else {

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use slog::{Logger, info, warn};
 use tokio_util::sync::CancellationToken;
 
+use super::RunError;
 use super::databases::Databases;
 use super::engine::{delivery_limits, finish_deliveries};
 use super::rows::{parts, readable};
-use super::{FIRST_EPOCH, RunError};
+use super::source::FIRST_EPOCH;
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::event::Source;
@@ -58,9 +59,10 @@ async fn with_databases(
     };
     let readable = readable(config, databases).await?;
     let identity = store::schema_log::identify(catalog).await?;
+    let known = store::sources::find(store, &config.slot).await?;
     let source = Source {
         system_identifier: u64::from_ne_bytes(identity.system_identifier.to_ne_bytes()),
-        epoch: FIRST_EPOCH,
+        epoch: known.map_or(FIRST_EPOCH, |known| known.epoch),
     };
     // What this program sees for as long as it reads: a later subscription is for the next run.
     let set = Arc::new(SubscriptionSet::new(1, subscriptions::list(store).await?));

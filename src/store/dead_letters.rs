@@ -46,7 +46,8 @@ pub async fn bury(
     Ok(())
 }
 
-/// Writes a record that could not be read, as it is. Writing it again changes nothing.
+/// Writes what belongs to no endpoint, as it is: a record that could not be read, or what was skipped. Writing it again changes
+/// nothing.
 ///
 /// # Errors
 /// [`StoreError::Table`]
@@ -55,13 +56,12 @@ pub async fn bury_raw(
     webhook_id: &str,
     position: &Position,
     raw: &[u8],
-    problem: &str,
+    (reason, problem): (&str, &str),
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        concat!(
+    sqlx::query(concat!(
         "INSERT INTO pgstream.webhook_dead_letters
                 (webhook_id, origin, source, epoch, commit_lsn, lsn, payload, first_error, last_error, reason)
-         SELECT $1, 'stream', $2::numeric, $3, $4::pg_lsn, $5::pg_lsn, $6, said, said, 'unparsable' FROM (SELECT ",
+         SELECT $1, 'stream', $2::numeric, $3, $4::pg_lsn, $5::pg_lsn, $6, said, said, $8 FROM (SELECT ",
         said!("$7::bytea"),
         " AS said) AS r
              ON CONFLICT (webhook_id) WHERE endpoint IS NULL DO NOTHING",
@@ -73,6 +73,7 @@ pub async fn bury_raw(
     .bind(position.lsn.to_string())
     .bind(raw)
     .bind(words(problem))
+    .bind(reason)
     .execute(pool)
     .await
     .map_err(failed("write to"))?;

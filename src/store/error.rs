@@ -101,6 +101,19 @@ impl StoreError {
         self.database_error().map(PgDatabaseError::code)
     }
 
+    /// Whether the same may work later: no connection, or a server that is busy, starts or is shut down.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::OtherRelease { .. } | Self::Subscription { .. } => false,
+            _ => self.sqlstate().is_none_or(|code| {
+                ["08", "40", "53", "57"]
+                    .iter()
+                    .any(|class| code.starts_with(class))
+            }),
+        }
+    }
+
     /// The server's own words, where the server refused.
     #[must_use]
     pub fn message(&self) -> Option<&str> {

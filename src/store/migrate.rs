@@ -64,6 +64,7 @@ const STORE: &[Step] = &[
     step!("store", 4, "0004_webhook_dead_letters"),
     step!("store", 5, "0005_webhook_messages"),
     step!("store", 6, "0006_snapshots"),
+    step!("store", 7, "0007_replication_sources"),
 ];
 
 impl MigrationSet {

@@ -13,6 +13,7 @@
 //! - [`schema_log`]: which entries of the schema log have been applied, and which are not needed any more.
 //! - [`snapshot`]: the tables of the source, sessions that read their rows, and how far that has come.
 //! - [`drainer`]: the lock of the one program that works off the backlogs.
+//! - [`sources`]: what is remembered of a source between two starts.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
 //! - [`slots`]: replication slots: look, make, drop.
@@ -41,6 +42,7 @@ pub mod schema_log_mode;
 pub mod server;
 pub mod slots;
 pub mod snapshot;
+pub mod sources;
 pub mod subscriptions;
 
 /// A few connections to one database. Other rooms pass it on and never look inside.

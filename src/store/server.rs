@@ -3,6 +3,8 @@
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgPool, Row};
 
+use pgstream_proto::Lsn;
+
 use super::StoreError;
 
 /// What a server says about itself, its settings and the role that asks.
@@ -120,6 +122,31 @@ pub async fn is_standby(pool: &PgPool) -> Result<bool, StoreError> {
         .fetch_one(pool)
         .await
         .map_err(StoreError::query("ask whether the server is a stand-by"))
+}
+
+/// The end of the WAL that is on disk.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn wal_end(pool: &PgPool) -> Result<Lsn, StoreError> {
+    const ACTION: &str = "ask for the end of the WAL";
+    let end: String = sqlx::query_scalar("SELECT pg_current_wal_flush_lsn()::text")
+        .fetch_one(pool)
+        .await
+        .map_err(StoreError::query(ACTION))?;
+    end.parse()
+        .map_err(|_| StoreError::query(ACTION)(sqlx::Error::Decode(format!("{end:?} is not an LSN").into())))
+}
+
+/// When the server was started: another time means that it was restarted, or is another one.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn started_at(pool: &PgPool) -> Result<String, StoreError> {
+    sqlx::query_scalar("SELECT pg_postmaster_start_time()::text")
+        .fetch_one(pool)
+        .await
+        .map_err(StoreError::query("ask when the server was started"))
 }
 
 /// Writes a message of our own, outside of any transaction, which nobody is sent.

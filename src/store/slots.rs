@@ -5,6 +5,9 @@ use std::time::Duration;
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, FromRow, PgConnection, PgPool, Row};
 
+use pgstream_proto::Lsn;
+use tokio::time::timeout;
+
 use super::StoreError;
 
 /// The output plugin of our slots.
@@ -13,6 +16,9 @@ pub const PLUGIN: &str = "wal2json";
 /// How long a trial slot may take. The server loads the plugin before it begins to wait for transactions, so a trial
 /// that takes longer has succeeded in what it is for.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the server may take to say who streams from a slot.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The SQLSTATE of a statement that took longer than it was allowed to.
 pub const QUERY_CANCELED: &str = "57014";
@@ -28,6 +34,8 @@ pub struct Slot {
     pub active_pid: Option<i32>,
     /// `lost` when the server has removed WAL that the slot still needed.
     pub wal_status: Option<String>,
+    /// What it has confirmed; a physical slot has confirmed nothing.
+    pub confirmed: Option<Lsn>,
 }
 
 impl FromRow<'_, PgRow> for Slot {
@@ -37,6 +45,9 @@ impl FromRow<'_, PgRow> for Slot {
             database: row.try_get("database")?,
             active_pid: row.try_get("active_pid")?,
             wal_status: row.try_get("wal_status")?,
+            confirmed: row
+                .try_get::<Option<&str>, _>("confirmed")?
+                .and_then(|confirmed| confirmed.parse().ok()),
         })
     }
 }
@@ -47,12 +58,58 @@ impl FromRow<'_, PgRow> for Slot {
 /// [`StoreError::Query`]
 pub async fn find(pool: &PgPool, name: &str) -> Result<Option<Slot>, StoreError> {
     sqlx::query_as(
-        "SELECT plugin::text, database::text, active_pid, wal_status FROM pg_replication_slots WHERE slot_name = $1",
+        "SELECT plugin::text, database::text, active_pid, wal_status,
+                confirmed_flush_lsn::text AS confirmed
+           FROM pg_replication_slots WHERE slot_name = $1",
     )
     .bind(name)
     .fetch_optional(pool)
     .await
     .map_err(StoreError::query("look up the replication slot"))
+}
+
+/// Whether this process of the server streams from the slot. `None` if that cannot be found out. A server that lets nobody
+/// in because it is shut down, or starts, has none.
+pub async fn is_streamed_by(pool: &PgPool, name: &str, pid: i32) -> Option<bool> {
+    const CANNOT_CONNECT_NOW: &str = "57P03";
+    // A session of its own: the pool would try for long to get another one where the server lets nobody in.
+    let is_active = async {
+        let mut session = PgConnection::connect_with(&pool.connect_options()).await?;
+        let is_active = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active_pid = $2)",
+        )
+        .bind(name)
+        .bind(pid)
+        .fetch_one(&mut session)
+        .await;
+        close(session).await;
+        is_active
+    };
+    match timeout(ANSWER, is_active).await {
+        Ok(Ok(is_active)) => Some(is_active),
+        Ok(Err(error)) => {
+            let error = StoreError::query("ask who streams from the slot")(error);
+            (error.sqlstate() == Some(CANNOT_CONNECT_NOW)).then_some(false)
+        }
+        Err(_) => None,
+    }
+}
+
+/// Advances a slot that nobody uses, and says where it is then.
+///
+/// # Errors
+/// [`StoreError::Query`]; SQLSTATE `55006` means that it is in use.
+pub async fn advance(pool: &PgPool, name: &str, to: Lsn) -> Result<Lsn, StoreError> {
+    const ACTION: &str = "advance the replication slot";
+    let end: String =
+        sqlx::query_scalar("SELECT end_lsn::text FROM pg_replication_slot_advance($1, $2::pg_lsn)")
+            .bind(name)
+            .bind(to.to_string())
+            .fetch_one(pool)
+            .await
+            .map_err(StoreError::query(ACTION))?;
+    end.parse()
+        .map_err(|_| StoreError::query(ACTION)(sqlx::Error::Decode(format!("{end:?} is not an LSN").into())))
 }
 
 /// Finds out whether a slot of our plugin can be made, by making a temporary one and dropping it again.

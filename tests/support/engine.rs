@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgstream::delivery::retry::{Backoff, Retries, RetryPolicy};
+use pgstream::backoff::Backoff;
+use pgstream::delivery::retry::{Retries, RetryPolicy};
 use pgstream::delivery::{Dispatcher, Limits, Outbox, Retention, Target};
 use pgstream::demo::cluster::Cluster;
 use pgstream::endpoint::EndpointSettings;

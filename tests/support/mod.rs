@@ -4,6 +4,7 @@
 pub(crate) mod database;
 pub(crate) mod engine;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod sessions;
 pub(crate) mod versions;

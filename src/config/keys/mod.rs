@@ -88,11 +88,54 @@ impl Key {
     }
 }
 
+/// The keys that say when something is tried again, and how often.
+#[derive(Debug)]
+pub struct RetryKeys {
+    /// The first of waits that grow.
+    pub initial_interval: Key,
+    /// The longest of them.
+    pub max_interval: Key,
+    /// How often it is tried again, where waits grow.
+    pub exponential_retries: Key,
+    /// The wait, where all are of one length.
+    pub interval: Key,
+    /// How often it is tried again there.
+    pub constant_retries: Key,
+    /// Whether it is not tried again at all.
+    pub disable: Key,
+}
+
+/// Those of deliveries.
+pub const NOTIFIER_RETRIES: RetryKeys = RetryKeys {
+    initial_interval: EXP_BACKOFF_INITIAL_INTERVAL,
+    max_interval: EXP_BACKOFF_MAX_INTERVAL,
+    exponential_retries: EXP_BACKOFF_MAX_RETRIES,
+    interval: BACKOFF_INTERVAL,
+    constant_retries: BACKOFF_MAX_RETRIES,
+    disable: DISABLE_RETRIES,
+};
+
+/// Those of the replication connection.
+pub const LISTENER_RETRIES: RetryKeys = RetryKeys {
+    initial_interval: LISTENER_EXP_BACKOFF_INITIAL_INTERVAL,
+    max_interval: LISTENER_EXP_BACKOFF_MAX_INTERVAL,
+    exponential_retries: LISTENER_EXP_BACKOFF_MAX_RETRIES,
+    interval: LISTENER_BACKOFF_INTERVAL,
+    constant_retries: LISTENER_BACKOFF_MAX_RETRIES,
+    disable: LISTENER_DISABLE_RETRIES,
+};
+
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 38] = [
+pub const KEYS: [Key; 44] = [
     LISTENER_URL,
     MODE,
     SLOT_NAME,
+    LISTENER_EXP_BACKOFF_INITIAL_INTERVAL,
+    LISTENER_EXP_BACKOFF_MAX_INTERVAL,
+    LISTENER_EXP_BACKOFF_MAX_RETRIES,
+    LISTENER_BACKOFF_INTERVAL,
+    LISTENER_BACKOFF_MAX_RETRIES,
+    LISTENER_DISABLE_RETRIES,
     HEARTBEAT_INTERVAL,
     STORE_URL,
     CACHE_ENABLED,

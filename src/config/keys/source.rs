@@ -27,6 +27,54 @@ pub const SLOT_NAME: Key = Key::text(
     "Name of the logical replication slot; the flag `--replication-slot` overrides it",
 );
 
+/// The first wait before the replication connection is made again.
+pub const LISTENER_EXP_BACKOFF_INITIAL_INTERVAL: Key = Key::text(
+    "PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_INITIAL_INTERVAL",
+    "source.postgres.backoff.exponential.initial_interval",
+    Default("500ms"),
+    "The wait after the first failure of the replication connection, at most: waits are random up to this; each further failure doubles it",
+);
+
+/// The longest wait before it is.
+pub const LISTENER_EXP_BACKOFF_MAX_INTERVAL: Key = Key::text(
+    "PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_MAX_INTERVAL",
+    "source.postgres.backoff.exponential.max_interval",
+    Default("30s"),
+    "The longest wait between two tries to connect",
+);
+
+/// How often it is tried again.
+pub const LISTENER_EXP_BACKOFF_MAX_RETRIES: Key = Key::text(
+    "PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_MAX_RETRIES",
+    "source.postgres.backoff.exponential.max_retries",
+    Derived("no limit"),
+    "How often connecting is tried again in a row before the program ends",
+);
+
+/// The one wait of tries to connect that are evenly spaced.
+pub const LISTENER_BACKOFF_INTERVAL: Key = Key::text(
+    "PGSTREAM_POSTGRES_LISTENER_BACKOFF_INTERVAL",
+    "source.postgres.backoff.constant.interval",
+    Derived("exponential"),
+    "The wait after each failure of the replication connection, always as long, in place of the exponential ones",
+);
+
+/// How often connecting is tried again where tries are evenly spaced.
+pub const LISTENER_BACKOFF_MAX_RETRIES: Key = Key::text(
+    "PGSTREAM_POSTGRES_LISTENER_BACKOFF_MAX_RETRIES",
+    "source.postgres.backoff.constant.max_retries",
+    Derived("no limit"),
+    "The same as `..._EXP_BACKOFF_MAX_RETRIES`, with `..._BACKOFF_INTERVAL`",
+);
+
+/// Whether the program ends when the replication connection does.
+pub const LISTENER_DISABLE_RETRIES: Key = Key::text(
+    "PGSTREAM_POSTGRES_LISTENER_DISABLE_RETRIES",
+    "source.postgres.disable_retries",
+    Default("false"),
+    "End the program when the replication connection is lost, instead of connecting again",
+);
+
 /// How often a message of our own is sent.
 pub const HEARTBEAT_INTERVAL: Key = Key::text(
     "PGSTREAM_POSTGRES_HEARTBEAT_INTERVAL",

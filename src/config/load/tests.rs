@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::*;
+use crate::backoff::Backoff;
 use crate::config::keys::Kind;
 use crate::config::{FlagValue, Host};
 
@@ -57,7 +58,7 @@ fn defaults_fill_in_all_but_the_url() {
             max_queue_bytes: 104_857_600,
             worker_count: 256,
             client_timeout: Duration::from_secs(10),
-            backoff: BackoffConfig::Exponential {
+            backoff: Backoff::Exponential {
                 initial: Duration::from_secs(1),
                 maximum: Duration::from_secs(30),
             },
@@ -217,7 +218,7 @@ fn the_notifier_takes_what_is_set() {
     ])
     .unwrap();
     let interval = Duration::from_secs(5);
-    assert_eq!(config.backoff, BackoffConfig::Constant { interval });
+    assert_eq!(config.backoff, Backoff::Constant { interval });
     assert_eq!(config.max_retries, 3);
     assert!(config.disable_retries && config.strict_mode);
     assert_eq!(

@@ -12,9 +12,10 @@ use proptest::prelude::*;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::backoff::Backoff;
 use crate::delivery::model::{Attempts, Removed};
 use crate::delivery::outcome::{Outcome, Reason};
-use crate::delivery::retry::{Backoff, Retries};
+use crate::delivery::retry::Retries;
 use crate::delivery::worker::{Answer, Connections, Names};
 use crate::event::{Event, LaneKey, LaneKeys, Origin, Place, Position, TableKey, TableName};
 use crate::progress::{Budget, Ledger, Transaction};

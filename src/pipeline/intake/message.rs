@@ -46,6 +46,9 @@ impl StreamIntake {
         if prefix.is(HEARTBEAT_PREFIX) {
             return Ok(Taken::Done);
         }
+        if let Some(open) = &mut self.open {
+            open.is_notable = true;
+        }
         let relation = self.relations.of_prefix(prefix);
         let set = self.open.as_ref().and_then(|open| open.set.as_ref());
         let Some(set) = set else {

@@ -5,10 +5,11 @@ use pgstream_proto::replication::XLogData;
 use pgstream_proto::wal2json::{self, Header};
 
 use super::StreamIntake;
+use super::seen::Passed;
 use crate::pipeline::PipelineError;
 use crate::pipeline::holds::Closing;
 use crate::pipeline::parked::{Parked, Wait};
-use crate::replication::Intake;
+use crate::replication::{Identity, Intake, Interrupted};
 
 impl StreamIntake {
     /// Reads what is to be read with the subscriptions that are in use now, between two transactions. Cancel-safe.
@@ -152,11 +153,39 @@ impl Intake for StreamIntake {
     }
 
     fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {
+        if let Some(replay) = &mut self.replay {
+            let (at, length) = (record.wal_start, record.payload.len());
+            match replay.pass(at, length) {
+                Passed::More => {}
+                Passed::All => self.replay = None,
+                Passed::Another => return Err(PipelineError::ReadsDifferently { wal_start: at }),
+            }
+            return Ok(());
+        }
+        self.seen.add(record.wal_start, record.payload.len());
         self.take(record)
+    }
+
+    fn interrupted(&mut self) -> Interrupted {
+        self.flush();
+        self.replay = self.seen.replay();
+        Interrupted {
+            received: self.received,
+            transaction_end: self.open.as_ref().and_then(|open| open.end),
+        }
+    }
+
+    fn resumed(&mut self, identity: Identity, branched_off: Option<Lsn>) -> Result<(), PipelineError> {
+        if branched_off.is_some_and(|at| self.position.highest_mark > at) {
+            return Err(PipelineError::MarksOfAnotherTimeline);
+        }
+        self.position.position.timeline(identity.timeline);
+        Ok(())
     }
 
     fn keepalive(&mut self, wal_end: Lsn) {
         if self.open.is_none() && self.parked.is_none() {
+            self.received = self.received.max(wal_end);
             self.ledger.idle(wal_end);
         }
     }
@@ -177,9 +206,9 @@ impl Intake for StreamIntake {
     }
 
     fn confirmed(&mut self) -> Lsn {
-        let confirmed = self.ledger.confirmed();
-        self.holds.confirmed(confirmed);
-        confirmed
+        let settled = self.ledger.confirmed();
+        self.holds.confirmed(settled);
+        self.position.position.settled(settled, self.notable)
     }
 
     fn is_settled(&mut self) -> bool {

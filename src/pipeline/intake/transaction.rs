@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pgstream_proto::Lsn;
 use pgstream_proto::wal2json::Header;
 
+use super::seen::Seen;
 use super::{StreamIntake, out_of_place};
 use crate::pipeline::PipelineError;
 use crate::progress::Transaction;
@@ -20,6 +21,8 @@ pub(super) struct OpenTransaction {
     pub(super) settling: Transaction,
     /// Whether it is none, but stands for a message outside of one.
     pub(super) is_lone: bool,
+    /// Whether it changes anything that is not our own.
+    pub(super) is_notable: bool,
     /// Its number, if the plugin printed it.
     pub(super) xid: Option<u32>,
     /// The version of its newest entry of the schema log that was read, if it wrote any.
@@ -66,6 +69,7 @@ impl StreamIntake {
             end,
             settling: Transaction::default(),
             is_lone,
+            is_notable: false,
             xid: None,
             version: None,
             touched: HashSet::new(),
@@ -80,9 +84,19 @@ impl StreamIntake {
     /// A message outside of a transaction is dealt with.
     pub(super) fn close_lone(&mut self) {
         if let Some(open) = self.open.take_if(|open| open.is_lone) {
-            self.ledger
-                .commit(open.settling, open.end.unwrap_or(open.commit_lsn));
+            let end = open.end.unwrap_or(open.commit_lsn);
+            self.received(open, end);
         }
+    }
+
+    /// A transaction was received as a whole.
+    fn received(&mut self, open: OpenTransaction, end: Lsn) {
+        if open.is_notable {
+            self.notable = end;
+        }
+        self.received = self.received.max(end);
+        self.seen = Seen::default();
+        self.ledger.commit(open.settling, end);
     }
 
     /// The only ends that are ever confirmed: the `nextlsn` of a commit, and that of a message outside of one.
@@ -96,7 +110,7 @@ impl StreamIntake {
             field: "nextlsn",
         })?;
         self.hand_over.read(open.xid, end);
-        self.ledger.commit(open.settling, end);
+        self.received(open, end);
         Ok(())
     }
 }

@@ -1,0 +1,111 @@
+//! Why the program ended before it was asked to.
+
+use crate::api::ApiError;
+use crate::delivery::DispatcherError;
+use crate::pipeline::PipelineError;
+use crate::replication::{ReplicationError, StreamError};
+use crate::schema_log::InjectorError;
+use crate::snapshot::SnapshotError;
+use crate::store::{self, StoreError};
+use crate::subscription::cache::CacheError;
+
+/// Why the program ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store database cannot be used.
+    #[error("cannot use the subscription store")]
+    Store(#[from] StoreError),
+    /// There is no first set of subscriptions.
+    #[error(transparent)]
+    Subscriptions(#[from] CacheError),
+    /// The subscription server cannot be started.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The delivery engine cannot be started.
+    #[error(transparent)]
+    Delivery(#[from] DispatcherError),
+    /// The metadata cannot be filled in.
+    #[error(transparent)]
+    Injector(#[from] InjectorError),
+    /// The stream cannot be started.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    /// Rows could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Another program works off the backlogs of this store.
+    #[error(
+        "another pgstream uses this store: deliveries of one store are made by one program at a time. \
+        Stop it first; SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid) \
+        WHERE locktype = 'advisory' shows who it is"
+    )]
+    InUse,
+    /// The snapshot is to be of another database than the one that is streamed.
+    #[error(
+        "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL names {found}, and the source is {expected}: name the source"
+    )]
+    OtherDatabase {
+        /// What it names.
+        found: store::schema_log::DatabaseIdentity,
+        /// The source.
+        expected: store::schema_log::DatabaseIdentity,
+    },
+    /// The snapshot is to be of a stand-by.
+    #[error(
+        "PGSTREAM_POSTGRES_SNAPSHOT_STORE_URL names a stand-by, whose rows may lag behind the stream: name the primary"
+    )]
+    Standby,
+    /// It was ended before it was complete.
+    #[error(
+        "interrupted before it was complete: run it again, and it goes on with the tables that are not done"
+    )]
+    Interrupted,
+    /// Strict mode, and an event that cannot be delivered.
+    #[error(
+        "strict mode: {0}; deliver, discard or unsubscribe what it is about, or run without \
+        PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE, and start again"
+    )]
+    Strict(String),
+    /// The stream ended.
+    #[error(transparent)]
+    Stream(#[from] StreamError<PipelineError>),
+}
+
+/// What kind of end an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Starting again may help.
+    Failure,
+    /// PostgreSQL refuses what is needed, and will until somebody does something about it.
+    Refused,
+    /// The source is not what was streamed before.
+    Gap,
+    /// The source has a transaction that it cannot send.
+    Unsendable,
+}
+
+/// SQLSTATEs, or the classes of them, with which a server refuses to let us in: authentication, a database that does not
+/// exist, rights.
+const REFUSALS: [&str; 3] = ["28", "3D", "42501"];
+
+impl RunError {
+    /// What kind of end it is.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => {
+                let refused = error
+                    .sqlstate()
+                    .is_some_and(|code| REFUSALS.iter().any(|refusal| code.starts_with(refusal)));
+                if refused { Ending::Refused } else { Ending::Failure }
+            }
+            Self::Replication(error) | Self::Stream(StreamError::Replication(error)) => match error {
+                ReplicationError::Gap(_) => Ending::Gap,
+                ReplicationError::Unsendable { .. } => Ending::Unsendable,
+                error if error.is_permanent() => Ending::Refused,
+                _ => Ending::Failure,
+            },
+            _ => Ending::Failure,
+        }
+    }
+}

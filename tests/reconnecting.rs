@@ -1,0 +1,438 @@
+//! Suite `reconnecting`: what production does to a replication connection, and that nothing is lost or sent twice by it.
+
+use std::collections::HashMap;
+use std::process::ExitStatus;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pgstream::demo::cluster::StopMode;
+use serde_json::{Value, json};
+
+use crate::support::database::SLOT;
+use crate::support::program::Program;
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::receiver::Receiver;
+use crate::support::world::{Change, DEADLINE, Gate, Sql, World, receiver, webhook_id};
+
+/// Connections are made again fast.
+const FAST: [(&str, &str); 2] = [
+    ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_INITIAL_INTERVAL", "10ms"),
+    ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_MAX_INTERVAL", "100ms"),
+];
+/// The exit code where PostgreSQL refuses what is needed.
+const REFUSED: i32 = 3;
+/// The exit code where the source is not what was streamed.
+const GAP: i32 = 4;
+
+fn world(settings: &[(&str, &str)]) -> World {
+    let mut world = World::new(settings);
+    world.sql.run(
+        "CREATE TABLE items (id bigint PRIMARY KEY, version bigint NOT NULL DEFAULT 0);
+         CREATE TABLE noise (id bigint PRIMARY KEY)",
+    );
+    world
+}
+
+/// Streams through the proxy; the store is reached without it.
+fn start_through(world: &World, proxy: &Proxy, settings: &[(&str, &str)]) -> Program {
+    let store = world.url();
+    let own = [("PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL", store.as_str())];
+    let settings = [&own, &FAST[..], settings].concat();
+    Program::spawn(&proxy.url("postgres"), SLOT, &settings)
+}
+
+fn start(world: &World) -> Program {
+    world.start(&FAST)
+}
+
+fn subscribe(program: &Program, receiver: &Receiver) {
+    program.subscribe(&json!({"url": receiver.url("/"), "schema": "public", "table": "items"}));
+}
+
+fn insert(sql: &mut Sql, ids: std::ops::RangeInclusive<i64>) {
+    let (first, last) = (ids.start(), ids.end());
+    sql.run(&format!(
+        "INSERT INTO items SELECT id FROM generate_series({first}, {last}) AS id"
+    ));
+}
+
+/// Each of these rows came, and came once.
+fn assert_once(receiver: &Receiver, ids: std::ops::RangeInclusive<i64>) {
+    let mut came: HashMap<i64, usize> = HashMap::new();
+    for request in receiver.requests() {
+        *came.entry(Change::of(&request).key).or_default() += 1;
+    }
+    let missing: Vec<_> = ids.clone().filter(|id| !came.contains_key(id)).collect();
+    let twice: Vec<_> = came.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(missing.is_empty(), "lost: {missing:?}");
+    assert!(twice.is_empty(), "sent more than once: {twice:?}");
+    assert_eq!(came.len(), ids.count(), "nothing else came");
+}
+
+fn wait_for_arrivals(gate: &Gate, requests: usize) {
+    let deadline = Instant::now() + DEADLINE;
+    while gate.arrived() < requests {
+        assert!(Instant::now() < deadline, "only {} requests came", gate.arrived());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn times(program: &Program, message: &str) -> usize {
+    program.log().iter().filter(|line| line["msg"] == message).count()
+}
+
+fn is_lost(line: &Value) -> bool {
+    line["msg"] == "the replication connection is lost"
+}
+
+/// How it ended, and what it said last.
+fn end(mut program: Program) -> (Option<i32>, String) {
+    let status: ExitStatus = program.wait();
+    let last = program
+        .log()
+        .into_iter()
+        .rfind(|line| line["level"] == "critical");
+    let last = last.map(|line| line["msg"].as_str().unwrap_or_default().to_owned());
+    (status.code(), last.unwrap_or_default())
+}
+
+#[test]
+fn a_connection_that_is_cut_in_any_phase_loses_and_repeats_nothing() {
+    // From before the first byte over the authentication, the settings, the slot and the start of the stream into transactions.
+    let mut faults: Vec<Fault> = [
+        0, 1, 8, 9, 40, 200, 400, 450, 500, 600, 700, 800, 900, 1_000, 1_300, 1_700, 2_500, 4_000, 9_000,
+        20_000,
+    ]
+    .map(Fault::CutAfter)
+    .to_vec();
+    faults.insert(
+        12,
+        Fault::DripAndCut {
+            delay: Duration::from_millis(1),
+            piece: 7,
+            total: 1_500,
+        },
+    );
+    let mut world = world(&[]);
+    let proxy = Proxy::with_faults(&world.cluster, &faults);
+    let receiver = receiver();
+    let program = start_through(&world, &proxy, &[]);
+    subscribe(&program, &receiver);
+    for first in 0..20 {
+        insert(&mut world.sql, first * 10 + 1..=first * 10 + 10);
+    }
+    // One that several connections break off.
+    insert(&mut world.sql, 201..=500);
+    for id in 501..=520 {
+        insert(&mut world.sql, id..=id);
+    }
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=520);
+    assert!(proxy.replications() > faults.len(), "each fault has come");
+    let (status, _) = program.terminate();
+    assert!(status.success());
+}
+
+#[test]
+fn walsenders_that_are_terminated_lose_and_repeat_nothing() {
+    let mut world = world(&[]);
+    let (receiver, gate) = Gate::with_receiver();
+    let program = start(&world);
+    subscribe(&program, &receiver);
+    for round in 0..5 {
+        insert(&mut world.sql, round * 20 + 1..=round * 20 + 20);
+        let before = gate.arrived();
+        wait_for_arrivals(&gate, before + 1);
+        // What is in flight stays there.
+        world
+            .sql
+            .run("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active");
+        gate.let_through(before + 15);
+        wait_for_arrivals(&gate, before + 15);
+        world
+            .sql
+            .wait_for("SELECT count(*) = 1 FROM pg_replication_slots WHERE active");
+    }
+    gate.open();
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=100);
+    assert!(times(&program, "the replication connection is lost") >= 1);
+    let last = program.terminate();
+    assert!(last.0.success());
+}
+
+/// With something in flight that the server waits for to be confirmed before it stops.
+fn restart_with_pending_deliveries(mode: StopMode) {
+    let mut world = world(&[]);
+    let (receiver, gate) = Gate::with_receiver();
+    let mut program = start(&world);
+    subscribe(&program, &receiver);
+    insert(&mut world.sql, 1..=30);
+    // The first one is tried alone.
+    gate.let_through(5);
+    wait_for_arrivals(&gate, 6);
+    world
+        .cluster
+        .stop(mode)
+        .expect("the server is not kept from stopping");
+    program.wait_for_log("a lost connection", is_lost);
+    gate.open();
+    world.cluster.restart().unwrap();
+    world.sql = Sql::open(&world.cluster, "postgres");
+    insert(&mut world.sql, 31..=60);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=60);
+    let (status, _) = program.terminate();
+    assert!(status.success());
+}
+
+#[test]
+fn a_server_that_is_restarted_is_not_held_up_and_loses_and_repeats_nothing() {
+    restart_with_pending_deliveries(StopMode::Fast);
+}
+
+#[test]
+fn a_server_that_crashes_loses_and_repeats_nothing() {
+    restart_with_pending_deliveries(StopMode::Immediate);
+}
+
+#[test]
+fn a_connection_that_goes_silent_is_seen_to_be_dead_by_another_one() {
+    let mut world = world(&[("wal_sender_timeout", "2s")]);
+    let proxy = Proxy::of(&world.cluster);
+    let receiver = receiver();
+    let mut program = start_through(&world, &proxy, &[]);
+    subscribe(&program, &receiver);
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    // The server gives up, and its end of the connection does not come through.
+    proxy.stall(true);
+    insert(&mut world.sql, 11..=20);
+    let lost = program.wait_for_log("a lost connection", is_lost);
+    assert!(lost["error"].as_str().unwrap().contains("is gone"), "{lost}");
+    proxy.stall(false);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=20);
+}
+
+#[test]
+fn a_walsender_that_skips_a_huge_transaction_is_left_alone() {
+    let mut world = world(&[("wal_sender_timeout", "2s")]);
+    let receiver = receiver();
+    let settings = [&FAST[..], &[("PGSTREAM_FILTER_EXCLUDE_TABLES", "public.noise")]].concat();
+    let program = world.start(&settings);
+    subscribe(&program, &receiver);
+    world
+        .sql
+        .run("INSERT INTO noise SELECT generate_series(1, 1500000)");
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=10);
+    assert_eq!(times(&program, "the replication connection is lost"), 0);
+}
+
+#[test]
+fn another_instance_stands_by_and_takes_over() {
+    let mut world = world(&[]);
+    let receiver = receiver();
+    let first = start(&world);
+    subscribe(&first, &receiver);
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    let mut second = Program::spawn(&world.url(), SLOT, &FAST);
+    second.wait_for_log("standing by", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.starts_with("standing by"))
+    });
+    // As a crash would.
+    drop(first);
+    insert(&mut world.sql, 11..=20);
+    second.wait_for_log("streaming", |line| line["msg"] == "streaming");
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=20);
+}
+
+#[test]
+fn an_instance_that_was_cut_off_stands_by_behind_the_one_that_took_over() {
+    let mut world = world(&[]);
+    let proxy = Proxy::of(&world.cluster);
+    let receiver = receiver();
+    // All of it through the proxy, the store included.
+    let mut first = Program::start(&proxy.url("postgres"), SLOT, &FAST);
+    subscribe(&first, &receiver);
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    let mut second = Program::spawn(&world.url(), SLOT, &FAST);
+    second.wait_for_log("standing by", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.starts_with("standing by"))
+    });
+    proxy.refuse(true);
+    proxy.cut();
+    second.wait_for_log("streaming", |line| line["msg"] == "streaming");
+    insert(&mut world.sql, 11..=20);
+    world.sql.wait_until_delivered();
+    proxy.refuse(false);
+    first.wait_for_log("standing by", |line| {
+        line["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.contains("has taken over"))
+    });
+    insert(&mut world.sql, 21..=30);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=30);
+    let streamed = times(&first, "streaming");
+    drop(second);
+    insert(&mut world.sql, 31..=40);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=40);
+    assert_eq!(times(&first, "streaming"), streamed + 1, "it took over again");
+}
+
+#[test]
+fn a_slot_that_was_made_anew_is_refused_until_the_gap_is_accepted() {
+    let mut world = world(&[]);
+    let receiver = receiver();
+    let program = start(&world);
+    subscribe(&program, &receiver);
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    assert!(program.terminate().0.success());
+    world
+        .sql
+        .run(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
+    insert(&mut world.sql, 11..=20);
+    world.sql.run(&format!(
+        "SELECT pg_create_logical_replication_slot('{SLOT}', 'wal2json')"
+    ));
+    insert(&mut world.sql, 21..=30);
+
+    for _ in 0..2 {
+        let (code, said) = end(Program::spawn(&world.url(), SLOT, &FAST));
+        assert_eq!(code, Some(GAP), "{said}");
+        assert!(
+            said.contains("dropped and made again") && said.contains("--accept-gap"),
+            "{said}"
+        );
+    }
+    let program = world.run(&["--accept-gap", "--log-level", "trace"]);
+    world.sql.wait_until_delivered();
+    let mut keys: Vec<_> = receiver
+        .requests()
+        .iter()
+        .map(|request| Change::of(request).key)
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(keys, (1..=10).chain(21..=30).collect::<Vec<_>>());
+    for request in receiver.requests() {
+        let epoch = if Change::of(&request).key <= 10 { "1" } else { "2" };
+        assert_eq!(webhook_id(&request).split('-').nth(1), Some(epoch));
+    }
+    assert!(program.terminate().0.success());
+    // It is accepted for good.
+    let program = start(&world);
+    insert(&mut world.sql, 31..=31);
+    world.sql.wait_until_delivered();
+    assert!(program.terminate().0.success());
+}
+
+#[test]
+fn a_slot_that_goes_while_it_is_streamed_ends_the_program() {
+    let mut world = world(&[]);
+    let program = start(&world);
+    // Whoever is connected may come back in between.
+    world.sql.run(&format!(
+        "DO $$ BEGIN
+             LOOP
+                 BEGIN
+                     PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active;
+                     PERFORM pg_drop_replication_slot('{SLOT}');
+                     RETURN;
+                 EXCEPTION WHEN object_in_use THEN
+                 END;
+             END LOOP;
+         END $$"
+    ));
+    let (code, said) = end(program);
+    assert_eq!(code, Some(REFUSED), "{said}");
+    assert!(
+        said.contains("replication slot not found") && said.contains("pgstream init"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_slot_whose_wal_is_gone_ends_the_program() {
+    let mut world = world(&[
+        ("max_slot_wal_keep_size", "1MB"),
+        ("min_wal_size", "32MB"),
+        ("max_wal_size", "32MB"),
+    ]);
+    let program = start(&world);
+    assert!(program.terminate().0.success());
+    for _ in 0..4 {
+        world.sql.run("SELECT pg_switch_wal()");
+        world
+            .sql
+            .run("INSERT INTO noise SELECT coalesce(max(id), 0) + 1 FROM noise");
+    }
+    world.sql.run("CHECKPOINT");
+    world
+        .sql
+        .wait_for("SELECT wal_status = 'lost' FROM pg_replication_slots");
+    let (code, said) = end(Program::spawn(&world.url(), SLOT, &FAST));
+    assert_eq!(code, Some(REFUSED), "{said}");
+    assert!(said.contains("has removed WAL that it needs"), "{said}");
+}
+
+#[test]
+fn what_does_not_heal_ends_the_program_at_once() {
+    let mut world = world(&[]);
+    world.sql.run("CREATE ROLE weak LOGIN REPLICATION IN ROLE postgres");
+    world
+        .sql
+        .run("SELECT pg_create_logical_replication_slot('test', 'test_decoding')");
+    let program = Program::start(&world.cluster.url_as("weak", "postgres"), SLOT, &FAST);
+    world.sql.run("ALTER ROLE weak NOREPLICATION");
+    world
+        .sql
+        .run("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active");
+    let (code, said) = end(program);
+    assert_eq!(code, Some(REFUSED), "{said}");
+    assert!(said.contains("42501"), "{said}");
+    for (url, slot, expected) in [
+        (world.url(), "nowhere", "pgstream init"),
+        (world.url(), "test", "output plugin is test_decoding"),
+        (world.cluster.url("nowhere"), SLOT, "\"nowhere\" does not exist"),
+        (
+            world.cluster.url_as("nobody", "postgres"),
+            SLOT,
+            "\"nobody\" does not exist",
+        ),
+    ] {
+        let output = crate::support::program::pgstream(&["run"])
+            .env("PGSTREAM_POSTGRES_LISTENER_URL", url)
+            .env("PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME", slot)
+            .env("PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS", "127.0.0.1:0")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(REFUSED), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn without_retries_a_lost_connection_ends_the_program() {
+    let mut world = world(&[]);
+    let settings = [("PGSTREAM_POSTGRES_LISTENER_DISABLE_RETRIES", "true")];
+    let program = world.start(&settings);
+    world
+        .sql
+        .run("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active");
+    let (code, said) = end(program);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("57P01"), "{said}");
+}
