@@ -40,4 +40,5 @@ mod store;
 mod stream;
 mod tear_down;
 mod tutorial;
+mod unsendable;
 mod upgrade;

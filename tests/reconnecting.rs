@@ -390,7 +390,9 @@ fn a_slot_whose_wal_is_gone_ends_the_program() {
 #[test]
 fn what_does_not_heal_ends_the_program_at_once() {
     let mut world = world(&[]);
-    world.sql.run("CREATE ROLE weak LOGIN REPLICATION IN ROLE postgres");
+    world
+        .sql
+        .run("CREATE ROLE weak LOGIN REPLICATION IN ROLE postgres");
     world
         .sql
         .run("SELECT pg_create_logical_replication_slot('test', 'test_decoding')");

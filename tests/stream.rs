@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::support::database::{SLOT, initialised, run, session, value, values, wait_for};
-use crate::support::program::Program;
+use crate::support::program::{Program, skip};
 use crate::support::receiver::{Action, Receiver, Request};
 use crate::support::world::Change;
 
@@ -73,8 +73,10 @@ async fn in_strict_mode_a_record_that_cannot_be_read_stops_the_stream_after_ever
     let line = program.wait_for_log("the reason", |line| line["level"] == "critical");
     let message = line["msg"].as_str().unwrap();
     assert!(message.contains("cannot be read"), "{message}");
-    let remedy = &message[message.find("SELECT pg_replication_slot_advance").expect(message)..];
-    run(&mut session, &remedy.replace("<slot>", SLOT)).await;
+    let (_, remedy) = message.split_once("`pgstream skip --to ").expect(message);
+    let (end, _) = remedy.split_once('`').expect(message);
+    let skipped = skip(&url, &["--to", end, "--yes"]);
+    assert!(skipped.status.success(), "{skipped:?}");
     let program = Program::start(&url, SLOT, &[]);
     let requests = receiver.wait_for(|requests| requests.len() > BEFORE, DEADLINE);
     assert_eq!(requests[BEFORE].json()["Data"]["columns"][0]["value"], 0);

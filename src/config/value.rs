@@ -299,6 +299,7 @@ mod tests {
 
     #[test]
     fn numbers_of_retries() {
+        let disable = &crate::config::keys::DISABLE_RETRIES;
         for (text, expected) in [
             ("1", Some(1)),
             ("1000000", Some(1_000_000)),
@@ -308,9 +309,9 @@ mod tests {
             ("1.5", None),
             ("many", None),
         ] {
-            assert_eq!(retries(text).ok(), expected, "{text}");
+            assert_eq!(retries(text, disable).ok(), expected, "{text}");
         }
-        let none = retries("0").unwrap_err();
+        let none = retries("0", disable).unwrap_err();
         assert!(
             none.contains("PGSTREAM_WEBHOOK_NOTIFIER_DISABLE_RETRIES"),
             "{none}"

@@ -43,7 +43,7 @@ pub enum PipelineError {
     /// The plugin sends certain tables only, and would leave out partitions of theirs.
     #[error(
         "there is a partitioned table now, and wal2json, which was told to send the included tables only, knows no \
-         partitions: start again, and all is sent and filtered here; nothing is lost"
+         partitions: from here on all is sent and filtered here"
     )]
     Partitions,
     /// After the connection was lost, a transaction reads differently than before.
@@ -76,9 +76,7 @@ pub enum PipelineError {
 fn going_on(transaction_end: Option<Lsn>) -> String {
     transaction_end.map_or_else(String::new, |end| {
         format!(
-            " To go on without its transaction, and without losing another one, check that nothing before it is \
-             unconfirmed (SELECT confirmed_flush_lsn FROM pg_replication_slots), then run \
-             SELECT pg_replication_slot_advance('<slot>', '{end}')"
+            " To go on without its transaction, and without losing another one, run `pgstream skip --to {end}` and start again"
         )
     })
 }

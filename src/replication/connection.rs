@@ -40,7 +40,7 @@ impl Connection {
                 BackendMessage::ErrorResponse(fields) => {
                     return Err(ReplicationError::Server {
                         what: "the connection".to_owned(),
-                        error: ServerError::from(&fields),
+                        error: Box::new(ServerError::from(&fields)),
                     });
                 }
                 other => {

@@ -42,7 +42,7 @@ pub enum ReplicationError {
         /// What it refused.
         what: String,
         /// What it said.
-        error: ServerError,
+        error: Box<ServerError>,
     },
     /// The server asks for a password and the URL has none.
     #[error(
@@ -126,7 +126,7 @@ pub enum ReplicationError {
         /// How often it failed.
         times: u32,
         /// What the server says.
-        error: ServerError,
+        error: Box<ServerError>,
     },
     /// Stopped before the stream began.
     #[error("stopped while waiting for the replication slot")]
@@ -190,7 +190,7 @@ impl ReplicationError {
         match message {
             BackendMessage::ErrorResponse(fields) => Self::Server {
                 what: what.to_owned(),
-                error: ServerError::from(fields),
+                error: Box::new(ServerError::from(fields)),
             },
             other => Self::Unexpected {
                 message: other.name(),

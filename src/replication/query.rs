@@ -62,7 +62,7 @@ impl Connection {
         match refusal {
             Some(error) => Err(ReplicationError::Server {
                 what: what.to_owned(),
-                error,
+                error: Box::new(error),
             }),
             None => Ok(first.map(|columns| Row { query, columns })),
         }

@@ -75,7 +75,10 @@ pub(super) async fn start_replication(
             BackendMessage::ReadyForQuery(_) => {
                 let what = format!("to stream from the slot {:?}", options.slot);
                 return Err(match refusal {
-                    Some(error) => ReplicationError::Server { what, error },
+                    Some(error) => ReplicationError::Server {
+                        what,
+                        error: Box::new(error),
+                    },
                     None => ReplicationError::Unexpected {
                         message: "ReadyForQuery",
                         expected: "CopyBothResponse",

@@ -256,6 +256,7 @@ mod tests {
             database: Some("app".to_owned()),
             active_pid: None,
             wal_status: Some(wal_status.to_owned()),
+            confirmed: None,
         };
         check_slot_usable("s", &slot("extended")).unwrap();
         assert!(check_slot_usable("s", &slot("lost")).is_err());

@@ -1,7 +1,7 @@
 //! The program under test: `pgstream run` as a process of its own.
 
 use std::fs::{self, File};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ use pgstream::config::keys;
 use serde_json::Value;
 use tempfile::TempDir;
 use ureq::Agent;
+
+use super::database::SLOT;
 
 /// How long the program may take to do what a test waits for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -35,6 +37,16 @@ pub(crate) fn command(store: &str, arguments: &[&str]) -> String {
         .expect("the program runs");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("the program prints UTF-8")
+}
+
+/// Runs `pgstream skip` on [`SLOT`].
+pub(crate) fn skip(url: &str, arguments: &[&str]) -> Output {
+    pgstream(&["skip"])
+        .args(arguments)
+        .env(keys::LISTENER_URL.name, url)
+        .env(keys::SLOT_NAME.name, SLOT)
+        .output()
+        .expect("the program runs")
 }
 
 /// A running `pgstream run`. Dropping it kills it, as a crash would.

@@ -57,7 +57,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
-            target: Mutex::new(address_of(cluster)),
+            target: Mutex::new((Ipv4Addr::LOCALHOST, cluster.port()).into()),
             refuses: AtomicBool::new(false),
             stalls: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -89,8 +89,8 @@ impl Proxy {
     }
 
     /// Leads new connections to this server.
-    pub(crate) fn lead_to(&self, cluster: &Cluster) {
-        *self.shared.target.lock().unwrap() = address_of(cluster);
+    pub(crate) fn lead_to(&self, port: u16) {
+        *self.shared.target.lock().unwrap() = (Ipv4Addr::LOCALHOST, port).into();
     }
 
     /// Cuts all connections.
@@ -124,10 +124,6 @@ impl Drop for Proxy {
         // Wakes the thread that accepts.
         let _ = TcpStream::connect(self.address);
     }
-}
-
-fn address_of(cluster: &Cluster) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, cluster.port()).into()
 }
 
 fn serve(mut client: TcpStream, shared: &Arc<Shared>) {

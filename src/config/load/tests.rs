@@ -400,8 +400,10 @@ fn every_setting_means_the_same_in_yaml_and_in_lines() {
         if key.name != keys::LISTENER_URL.name {
             set.push((&keys::LISTENER_URL, URL));
         }
-        if key.name == keys::BACKOFF_MAX_RETRIES.name {
-            set.push((&keys::BACKOFF_INTERVAL, "9s"));
+        for retries in [&keys::NOTIFIER_RETRIES, &keys::LISTENER_RETRIES] {
+            if key.name == retries.constant_retries.name {
+                set.push((&retries.interval, "9s"));
+            }
         }
         let lines: Vec<String> = set
             .iter()

@@ -110,7 +110,7 @@ fn faults_say_where_and_what_to_write() {
         ),
         (
             "source:\n  postgres: [url]\n",
-            "2:13: source.postgres: is a section: write what is in it below, indented, as `name: value`; known here: url, mode, replication, heartbeat_interval, snapshot",
+            "2:13: source.postgres: is a section: write what is in it below, indented, as `name: value`; known here: url, mode, replication, backoff, disable_retries, heartbeat_interval, snapshot",
         ),
         (
             "source: {postgres: {url: [a]}}",

@@ -99,7 +99,7 @@ impl Stream {
             received,
             transaction_end,
             times,
-            error: server_error.clone(),
+            error: Box::new(server_error.clone()),
         })
     }
 }

@@ -60,7 +60,7 @@ impl Live {
                 return Err(ReplicationError::Closed.into());
             }
             BackendMessage::ErrorResponse(fields) => {
-                let error = ServerError::from(&fields);
+                let error = Box::new(ServerError::from(&fields));
                 return Err(ReplicationError::Server {
                     what: "to go on streaming".to_owned(),
                     error,
