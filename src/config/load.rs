@@ -9,7 +9,7 @@ use super::{
     StoreConfig,
 };
 use super::{slot_name, value};
-use crate::filter::TableFilter;
+use crate::filter::{self, PluginOptions, TableFilter};
 use crate::patterns::Patterns;
 
 impl Config {
@@ -29,6 +29,7 @@ impl Config {
         let slot = reader.optional(&keys::SLOT_NAME, |name| {
             slot_name::validate(name).map(|()| name.to_owned())
         });
+        let plugin = reader.plugin();
         let heartbeat_interval = reader.optional(&keys::HEARTBEAT_INTERVAL, value::duration);
         let cache = reader.cache();
         let server = reader.server();
@@ -52,6 +53,7 @@ impl Config {
                 Some(schema_log_retention),
             ) if problems.is_empty() => Ok(Self {
                 slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
+                plugin,
                 heartbeat_interval,
                 store: store.unwrap_or_else(|| source.clone()),
                 source,
@@ -107,6 +109,22 @@ impl Reader {
             );
         }
         self.url(&keys::LISTENER_URL)
+    }
+
+    fn plugin(&mut self) -> PluginOptions {
+        // True is all that can be said, so that nothing is left to be remembered.
+        self.value(&keys::PLUGIN_INCLUDE_XIDS, value::include_xids);
+        let tables = |text: &str| Patterns::of_plugin(text).map_err(|error| error.to_string());
+        PluginOptions {
+            add: self
+                .optional(&keys::PLUGIN_ADD_TABLES, tables)
+                .unwrap_or_default(),
+            filter: self
+                .optional(&keys::PLUGIN_FILTER_TABLES, |text| {
+                    filter::without_own_tables(tables(text)?)
+                })
+                .unwrap_or_default(),
+        }
     }
 
     fn filter(&mut self) -> TableFilter {

@@ -21,7 +21,7 @@ mod yaml;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::filter::TableFilter;
+use crate::filter::{PluginOptions, TableFilter};
 use crate::patterns::Patterns;
 
 pub use effective::{Setting, settings};
@@ -40,6 +40,8 @@ pub struct Config {
     pub source: PgUrl,
     /// The logical replication slot that is read.
     pub slot: String,
+    /// Which tables the output plugin is told of by name.
+    pub plugin: PluginOptions,
     /// How often a message of our own is written to the source, if at all.
     pub heartbeat_interval: Option<Duration>,
     /// The database that holds subscriptions; the source where no other is named.

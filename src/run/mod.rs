@@ -173,8 +173,14 @@ async fn stream_changes(
     };
     let planned = planned?;
     let has_partitions = catalog::has_partitioned_tables(&databases.catalog).await?;
-    let PluginTables { add, filter } = config.filter.plugin_tables(has_partitions);
-    let includes_are_sent_only = !add.is_empty();
+    let told = config
+        .plugin
+        .combined_with(config.filter.plugin_tables(has_partitions));
+    let PluginTables {
+        add,
+        filter,
+        follows_includes: includes_are_sent_only,
+    } = told;
     let options = SessionOptions {
         slot: config.slot.clone(),
         add_tables: add,

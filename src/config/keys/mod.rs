@@ -89,10 +89,13 @@ impl Key {
 }
 
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 38] = [
+pub const KEYS: [Key; 40] = [
     LISTENER_URL,
     MODE,
     SLOT_NAME,
+    PLUGIN_INCLUDE_XIDS,
+    PLUGIN_ADD_TABLES,
+    PLUGIN_FILTER_TABLES,
     HEARTBEAT_INTERVAL,
     STORE_URL,
     CACHE_ENABLED,
@@ -126,12 +129,6 @@ pub const KEYS: [Key; 38] = [
     SCHEMA_LOG_RETENTION,
     INCLUDE_TABLES,
     EXCLUDE_TABLES,
-    Key::text(
-        "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_INCLUDE_XIDS",
-        "source.postgres.replication.plugin.include_xids",
-        NotYet("passing options to wal2json"),
-        "Have wal2json write the transaction's number",
-    ),
     Key::text(
         "PGSTREAM_METRICS_ADDRESS",
         "instrumentation.metrics.address",
