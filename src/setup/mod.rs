@@ -8,9 +8,12 @@
 
 mod error;
 mod init;
+pub mod plugin;
+mod precondition;
 mod preconditions;
 mod tear_down;
 
-pub use error::{Precondition, SetupError};
+pub use error::SetupError;
 pub use init::{InitOptions, InitReport, init};
+pub use precondition::Precondition;
 pub use tear_down::{TearDownOptions, TearDownReport, tear_down};
