@@ -8,6 +8,7 @@ use slog::trace;
 use super::Early;
 use super::argv::{self, UsageError};
 use super::backfill::BackfillCommand;
+use super::check::CheckCommand;
 use super::config::ConfigCommand;
 use super::context::Context;
 use super::dead_letters::DeadLettersCommand;
@@ -19,6 +20,7 @@ use super::init::InitCommand;
 use super::listen::ListenCommand;
 use super::run::RunCommand;
 use super::snapshot::SnapshotCommand;
+use super::status::StatusCommand;
 use super::tear_down::TearDownCommand;
 use super::version::VersionCommand;
 use crate::telemetry::{self, LogFormat, LogLevel, LogOptions};
@@ -52,6 +54,10 @@ pub struct Arguments {
 pub enum Command {
     /// Create what pgstream needs in PostgreSQL.
     Init(InitCommand),
+    /// Look whether that would work.
+    Check(CheckCommand),
+    /// Look how all of it does.
+    Status(StatusCommand),
     /// Remove it.
     TearDown(TearDownCommand),
     /// Stream changes to the subscribed webhooks.
@@ -121,6 +127,8 @@ impl Command {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Init(command) => command.execute(context),
+            Self::Check(command) => command.execute(context),
+            Self::Status(command) => command.execute(context),
             Self::TearDown(command) => command.execute(context),
             Self::Run(command) => command.execute(context),
             Self::Snapshot(command) => command.execute(context),

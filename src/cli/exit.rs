@@ -11,6 +11,8 @@ pub enum Exit {
     Failure,
     /// The arguments or the configuration are wrong; trying again does not help.
     Usage,
+    /// Nothing could be looked at.
+    Unknown,
 }
 
 impl From<Exit> for ExitCode {
@@ -18,7 +20,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Success => 0,
             Exit::Failure => 1,
-            Exit::Usage => 2,
+            Exit::Usage | Exit::Unknown => 2,
         })
     }
 }

@@ -6,7 +6,7 @@ use super::sources::{Layers, Sources};
 use super::value::Mode;
 use super::{
     BacklogLimits, BackoffConfig, CacheConfig, Config, NotifierConfig, PgUrl, ServerConfig, SnapshotConfig,
-    StoreConfig,
+    StoreConfig, Targets,
 };
 use super::{slot_name, value};
 use crate::filter::{self, PluginOptions, TableFilter};
@@ -67,6 +67,36 @@ impl Config {
                 warnings,
             }),
             _ => Err(ConfigError { problems }),
+        }
+    }
+}
+
+impl Targets {
+    /// Reads the same sources, and of them only what says where the databases are. `None` where they do not.
+    #[must_use]
+    pub fn load(sources: &Sources) -> Option<Self> {
+        let mut reader = Reader {
+            layers: Layers::read(sources),
+        };
+        let source = reader.source()?;
+        let store = match reader.layers.get(&keys::STORE_URL) {
+            Some(_) => reader.url(&keys::STORE_URL)?,
+            None => source.clone(),
+        };
+        let slot = match reader.layers.get(&keys::SLOT_NAME) {
+            Some(found) => found.value.clone(),
+            None => slot_name::default_slot_name(&source.dbname),
+        };
+        Some(Self { source, store, slot })
+    }
+}
+
+impl From<&Config> for Targets {
+    fn from(config: &Config) -> Self {
+        Self {
+            source: config.source.clone(),
+            store: config.store.clone(),
+            slot: config.slot.clone(),
         }
     }
 }

@@ -73,6 +73,25 @@ pub struct StoreConfig {
     pub warnings: Vec<String>,
 }
 
+/// The databases and the slot: what can be looked at although other settings may be wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// The database whose changes are streamed.
+    pub source: PgUrl,
+    /// The database that holds subscriptions.
+    pub store: PgUrl,
+    /// The logical replication slot.
+    pub slot: String,
+}
+
+impl Targets {
+    /// The name that our walsender has.
+    #[must_use]
+    pub fn application_name(&self) -> &str {
+        self.source.application_name.as_deref().unwrap_or("pgstream")
+    }
+}
+
 /// The reading of existing rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotConfig {

@@ -1,16 +1,23 @@
-//! What `init` and `tear-down` do: everything pgstream needs in PostgreSQL, made and removed.
+//! What `init`, `check`, `status` and `tear-down` do: everything pgstream needs in PostgreSQL, made, looked at and removed.
 //!
 //! - [`init`]: checks the preconditions, migrates both databases, creates the replication slot.
 //! - [`tear_down`]: removes all of it.
+//! - [`check`]: whether `init` would do, and [`status`]: how all of it does. Both answer within five seconds.
+//! - [`slot_risk`], [`synchronous`]: what is dangerous about a slot and its walsender. `run` watches that too.
 //!
 //! Speaks to PostgreSQL through [`store`](crate::store) only, and prints nothing: what the operator is to hear goes
 //! to the caller, in the report, the error, or while waiting through `notice`.
 
+pub mod check;
 mod error;
+pub mod findings;
 mod init;
 pub mod plugin;
 mod precondition;
 mod preconditions;
+pub mod slot_risk;
+pub mod status;
+pub mod synchronous;
 mod tear_down;
 
 pub use error::SetupError;

@@ -1,6 +1,7 @@
 //! What has to hold before anything is changed: pure checks of what the server says.
 
 use super::Precondition;
+use super::synchronous::items;
 use crate::store::server::Server;
 use crate::store::slots::{self, PLUGIN, Slot};
 
@@ -94,7 +95,7 @@ pub(super) fn check_allowed(server: &Server) -> Result<(), Precondition> {
     let Some(current) = &server.output_plugin_libraries else {
         return Ok(());
     };
-    let allowed: Vec<String> = list_items(current);
+    let allowed: Vec<String> = items(current);
     if allowed.iter().any(|library| library == PLUGIN) {
         return Ok(());
     }
@@ -108,30 +109,6 @@ pub(super) fn check_allowed(server: &Server) -> Result<(), Precondition> {
         current: current.clone(),
         remedy: remedy.join(", "),
     })
-}
-
-/// The items of a list setting as `SHOW` prints it: separated by commas, an odd one in double quotes.
-fn list_items(list: &str) -> Vec<String> {
-    let mut items = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = list.chars().peekable();
-    while let Some(c) = chars.next() {
-        let item = items
-            .last_mut()
-            .expect("the list of items begins with one and only grows");
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                item.push('"');
-                chars.next();
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => items.push(String::new()),
-            c if c.is_whitespace() && !quoted => {}
-            c => item.push(c),
-        }
-    }
-    items.retain(|item| !item.is_empty());
-    items
 }
 
 /// One item as `ALTER SYSTEM SET ... =` takes it: each for itself, in quotes when it is no plain name.

@@ -124,6 +124,32 @@ pub async fn may_create_event_triggers(pool: &PgPool) -> Result<bool, StoreError
     }
 }
 
+/// What the source has of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnSchema {
+    /// Schema `pgstream`.
+    pub schema: bool,
+    /// Table `pgstream.schema_log`.
+    pub schema_log: bool,
+}
+
+/// Looks what the source has of ours.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn own_schema(pool: &PgPool) -> Result<OwnSchema, StoreError> {
+    // Out of the catalogs, since names can be looked up only by roles that may use the schema.
+    let (schema, schema_log) = sqlx::query_as(
+        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'pgstream'),
+                EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                         WHERE n.nspname = 'pgstream' AND c.relname = 'schema_log')",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(StoreError::query("look for schema pgstream"))?;
+    Ok(OwnSchema { schema, schema_log })
+}
+
 /// Changes a setting of the server by `ALTER SYSTEM`, and has it read its settings again.
 ///
 /// # Errors
