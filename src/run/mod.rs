@@ -13,8 +13,10 @@ mod backfill;
 mod databases;
 mod engine;
 mod heartbeat;
+mod refusal;
 mod rows;
 mod snapshot_alone;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use self::databases::Databases;
 use self::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
 use self::rows::{Beside, Planned, wake};
 pub use self::snapshot_alone::snapshot;
+pub use self::watch::SlotFigures;
 use crate::api::{self, ApiError, Server};
 use crate::config::Config;
 use crate::delivery::{Dispatcher, DispatcherError};
@@ -39,6 +42,7 @@ use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake
 use crate::progress::{Budget, Ledger};
 use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
 use crate::schema_log::{Injector, InjectorError, Recording};
+use crate::setup::{self, Precondition};
 use crate::snapshot::{SnapshotError, left_out};
 use crate::store::drainer::Drainer;
 use crate::store::{self, PgPool, StoreError, catalog};
@@ -66,6 +70,9 @@ pub enum RunError {
     /// The delivery engine cannot be started.
     #[error(transparent)]
     Delivery(#[from] DispatcherError),
+    /// The server, or the database, cannot do what pgstream needs.
+    #[error(transparent)]
+    Precondition(#[from] Precondition),
     /// The metadata cannot be filled in.
     #[error(transparent)]
     Injector(#[from] InjectorError),
@@ -167,6 +174,7 @@ async fn stream_changes(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
+    setup::check_encoding(&databases.catalog).await??;
     let planning = Planned::before_the_stream(config, databases, log);
     let Some(planned) = shutdown.run_until_cancelled(planning).await else {
         return Ok(());
@@ -188,7 +196,10 @@ async fn stream_changes(
     };
     let starting = Session::start(&config.source, &options, log, shutdown);
     let session = shutdown.run_until_cancelled(starting).await;
-    let session = session.unwrap_or(Err(ReplicationError::Stopped))?;
+    let session = match session.unwrap_or(Err(ReplicationError::Stopped)) {
+        Ok(session) => session,
+        Err(error) => return Err(refusal::explained(error, &databases.catalog).await),
+    };
     let left_out = left_out(&databases.store, &config.slot, session.start).await?;
     let budget = Budget::new(config.notifier.max_queue_bytes);
     // After the slot is ours: two programs must not drain one backlog, nor write down what they have applied.
@@ -237,6 +248,13 @@ async fn stream_changes(
     let beating = config
         .heartbeat_interval
         .map(|every| tokio::spawn(heartbeat::beat(databases.catalog.clone(), every, log.clone())));
+    let figures = Arc::<SlotFigures>::default();
+    let (pool, url, slot) = (
+        databases.catalog.clone(),
+        config.source.clone(),
+        config.slot.clone(),
+    );
+    let watching = tokio::spawn(watch::watch(pool, url, slot, figures, log.clone()));
     let must_stop = dispatcher.must_stop();
     let stop = shutdown.child_token();
     let recorded = recording.as_ref().map(|recording| recording.flush(STORE_GRACE));
@@ -252,6 +270,7 @@ async fn stream_changes(
     };
     sweeping.abort();
     waking.abort();
+    watching.abort();
     if let Some(beating) = beating {
         beating.abort();
     }

@@ -24,3 +24,14 @@ pub use error::SetupError;
 pub use init::{InitOptions, InitReport, init};
 pub use precondition::Precondition;
 pub use tear_down::{TearDownOptions, TearDownReport, tear_down};
+
+use crate::store::{PgPool, StoreError, server};
+
+/// Whether the text of this database can be streamed as it is.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn check_encoding(source: &PgPool) -> Result<Result<(), Precondition>, StoreError> {
+    let server = server::describe(source).await?;
+    Ok(preconditions::check_encoding(&server))
+}

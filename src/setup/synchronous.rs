@@ -24,7 +24,7 @@ pub fn finding(
     standbys: &[String],
 ) -> Option<Finding> {
     let names = parse(setting);
-    let is_counted = sync_state.is_some_and(|state| COUNTED.contains(&state));
+    let is_counted = sync_state.is_some_and(is_counted);
     let would_be = names.names.iter().any(|name| is_named(name, application_name));
     if !is_counted && !would_be {
         return None;
@@ -45,6 +45,12 @@ pub fn finding(
             statement(&names, application_name, standbys)
         ),
     ))
+}
+
+/// Whether transactions wait for a walsender in this state, or may have to.
+#[must_use]
+pub fn is_counted(sync_state: &str) -> bool {
+    COUNTED.contains(&sync_state)
 }
 
 /// Names the others, and where all of them were meant, those that are there.

@@ -60,8 +60,10 @@ pub async fn find(pool: &PgPool, name: &str) -> Result<Option<SlotStatus>, Store
     let text = format!(
         "SELECT {COLUMNS}, s.active, s.confirmed_flush_lsn::text AS confirmed_flush_lsn,
                 s.restart_lsn::text AS restart_lsn, s.safe_wal_size,
-                greatest(pg_wal_lsn_diff(wal.written, s.confirmed_flush_lsn), 0)::bigint AS lag_bytes,
-                greatest(pg_wal_lsn_diff(wal.written, s.restart_lsn), 0)::bigint AS retained_bytes,
+                CASE WHEN s.confirmed_flush_lsn IS NOT NULL
+                     THEN greatest(pg_wal_lsn_diff(wal.written, s.confirmed_flush_lsn), 0)::bigint END AS lag_bytes,
+                CASE WHEN s.restart_lsn IS NOT NULL
+                     THEN greatest(pg_wal_lsn_diff(wal.written, s.restart_lsn), 0)::bigint END AS retained_bytes,
                 extract(epoch FROM r.flush_lag)::double precision AS lag_seconds,
                 (SELECT nullif(setting::bigint, -1) * 1048576 FROM pg_settings
                   WHERE name = 'max_slot_wal_keep_size') AS max_slot_wal_keep_size,

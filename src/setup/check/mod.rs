@@ -123,12 +123,15 @@ impl Found {
 
 async fn check_source(pool: &PgPool, targets: &Targets, deadline: Instant) -> (Option<Server>, Found) {
     let mut found = Found::default();
-    let (server, slot, applied, synchronous) = tokio::join!(
+    // Before anything is tried, which is a transaction of our own.
+    let (server, slot, applied, synchronous, waiting) = tokio::join!(
         by(deadline, server::describe(pool)),
         by(deadline, slot_status::find(pool, &targets.slot)),
         by(deadline, migrate::applied(pool, MigrationSet::Source)),
         by(deadline, slot_status::synchronous(pool)),
+        by(deadline, blockers::of_slot_creation(pool)),
     );
+    let waiting = keep("open_transactions", waiting, &mut found.missing);
     let server = keep("server", server, &mut found.missing);
     let slot = keep("slot", slot, &mut found.missing);
     let applied = keep("source_migration", applied, &mut found.missing);
@@ -156,6 +159,15 @@ async fn check_source(pool: &PgPool, targets: &Targets, deadline: Instant) -> (O
         slot: matches!(slot, Some(None)),
         objects: applied.is_some_and(|applied| matches!(applied.state, AppliedState::Pending(_))),
     };
+    if wanted.slot {
+        found.hints.extend(waiting.into_iter().flatten().map(|blocker| {
+            Finding::new(
+                "open_transaction",
+                format!("the creation of the slot waits for {blocker}"),
+                "wait for its end, or end it, before init is run",
+            )
+        }));
+    }
     found.lacking.extend(preconditions::of_source(&server, wanted));
     try_out(pool, &server, wanted, deadline, &mut found).await;
     (Some(server), found)
@@ -195,13 +207,7 @@ async fn try_out(pool: &PgPool, server: &Server, wanted: Wanted, deadline: Insta
             false => Ok(Ok(())),
         }
     };
-    let waiting = async {
-        match wanted.slot {
-            true => by(deadline, blockers::of_slot_creation(pool)).await,
-            false => Ok(Vec::new()),
-        }
-    };
-    let (triggers, plugin, waiting) = tokio::join!(triggers, plugin, waiting);
+    let (triggers, plugin) = tokio::join!(triggers, plugin);
     if keep("event_triggers", triggers, &mut found.missing) == Some(false) {
         found.lacking.push(Precondition::EventTriggers {
             role: server.role.clone(),
@@ -226,14 +232,6 @@ async fn try_out(pool: &PgPool, server: &Server, wanted: Wanted, deadline: Insta
             reason,
         }),
     }
-    let waiting = keep("open_transactions", waiting, &mut found.missing);
-    found.hints.extend(waiting.into_iter().flatten().map(|blocker| {
-        Finding::new(
-            "open_transaction",
-            format!("the creation of the slot waits for {blocker}"),
-            "wait for its end, or end it, before init is run",
-        )
-    }));
 }
 
 async fn check_store(pool: &PgPool, deadline: Instant) -> Found {
