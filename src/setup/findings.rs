@@ -14,7 +14,7 @@ pub const DOCUMENT_VERSION: u32 = 1;
 /// How long a look may take, whatever is down. The rest of the five seconds that are promised is for the program.
 pub(super) const LIMIT: Duration = Duration::from_secs(4);
 /// How long one statement of it may take.
-pub(super) const STATEMENT_LIMIT: Duration = Duration::from_millis(3_500);
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Something that is wrong, or may become so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -295,6 +295,31 @@ fn the_store_needs_one_url_only() {
 }
 
 #[test]
+fn what_can_be_looked_at_needs_no_other_setting_to_be_right() {
+    let load = |pairs: &[(&str, &str)]| {
+        Targets::load(&environment(pairs)).map(|found| (found.source.port, found.store.port, found.slot))
+    };
+    let wrong = (keys::WORKER_COUNT.name, "many");
+    assert_eq!(
+        load(&[(keys::LISTENER_URL.name, URL), wrong]),
+        Some((5432, 5432, "pgstream_postgres_slot".to_owned()))
+    );
+    let store = (keys::STORE_URL.name, "postgres://s:5433/s?sslmode=disable");
+    let slot = (keys::SLOT_NAME.name, "another");
+    assert_eq!(
+        load(&[(keys::LISTENER_URL.name, URL), store, slot, wrong]),
+        Some((5432, 5433, "another".to_owned()))
+    );
+    assert_eq!(load(&[store]), None);
+    assert_eq!(load(&[(keys::LISTENER_URL.name, "nonsense"), store]), None);
+    let whole = Config::load(&environment(&[(keys::LISTENER_URL.name, URL)])).unwrap();
+    assert_eq!(
+        Targets::load(&environment(&[(keys::LISTENER_URL.name, URL)])),
+        Some(Targets::from(&whole))
+    );
+}
+
+#[test]
 fn unknown_variables_of_the_environment_are_warnings() {
     let sources = environment(&[
         (keys::LISTENER_URL.name, URL),

@@ -13,7 +13,7 @@ use self::items::{Items, Told};
 use super::findings::{DOCUMENT_VERSION, Finding, LIMIT, NotLookedAt, Verdict, by, keep};
 use super::preconditions::{self, Wanted};
 use super::status::document::{ConfigReport, Reach};
-use super::status::{config_problems, encoding_hint, reach, unreachable};
+use super::status::{config_problems, encoding_hint, leave, reach, unreachable};
 use super::{Precondition, SetupError, plugin, synchronous};
 use crate::config::Targets;
 use crate::store::migrate::{self, Applied, AppliedState};
@@ -57,6 +57,7 @@ pub async fn check(targets: Option<&Targets>, config_errors: &[String]) -> Check
             }
         }
     );
+    leave([&source, &store], deadline).await;
     let reached = (
         Reach::new(&targets.source, &source),
         Reach::new(&targets.store, &store),

@@ -9,7 +9,7 @@ mod judge;
 mod source;
 mod store;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use self::document::{ConfigReport, Reach, Status};
 pub(super) use self::judge::{config_problems, encoding_hint, unreachable};
@@ -50,6 +50,7 @@ pub async fn status(options: &StatusOptions) -> Status {
         }
     };
     let (of_source, of_store) = tokio::join!(of_source, of_store);
+    leave([&source, &store], deadline).await;
     let reached = [
         Reach::new(&targets.source, &source),
         Reach::new(&targets.store, &store),
@@ -75,4 +76,11 @@ pub(super) async fn reach(
         connect::connect_to_look(&targets.store, STATEMENT_LIMIT),
     );
     tokio::join!(source, store)
+}
+
+/// Takes leave of the databases, as far as there is time: a server notes who does not.
+pub(super) async fn leave(pools: [&Result<PgPool, String>; 2], deadline: Instant) {
+    let pools = pools.into_iter().flatten().map(PgPool::close);
+    // What is not closed by then is closed with the program.
+    let _ = timeout_at(deadline, futures_util::future::join_all(pools)).await;
 }
