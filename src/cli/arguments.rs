@@ -54,12 +54,12 @@ pub struct Arguments {
 pub enum Command {
     /// Create what pgstream needs in PostgreSQL.
     Init(InitCommand),
-    /// Look whether that would work.
+    /// Remove it.
+    TearDown(TearDownCommand),
+    /// Look whether init would work.
     Check(CheckCommand),
     /// Look how all of it does.
     Status(StatusCommand),
-    /// Remove it.
-    TearDown(TearDownCommand),
     /// Stream changes to the subscribed webhooks.
     Run(RunCommand),
     /// Deliver existing rows to the subscribed webhooks.

@@ -15,6 +15,7 @@ mod init;
 pub mod plugin;
 mod precondition;
 mod preconditions;
+mod reach;
 pub mod slot_risk;
 pub mod status;
 pub mod synchronous;

@@ -79,6 +79,7 @@ impl Looked {
     fn assert_consistent(&self) {
         let Self { code, json, text } = self;
         assert_eq!(json["version"], 1, "{json:#}");
+        assert_documented(json);
         let verdict = match code {
             0 => "healthy",
             1 => "problems",
@@ -107,4 +108,26 @@ impl Looked {
 fn codes(findings: &Value) -> Vec<&str> {
     let findings = findings.as_array().expect("a list");
     findings.iter().filter_map(|it| it["code"].as_str()).collect()
+}
+
+/// Every member and every code is described, but for those of other commands' documents.
+fn assert_documented(value: &Value) {
+    const DOCUMENTATION: &str = include_str!("../../docs/status.md");
+    let is_described = |name: &str| DOCUMENTATION.contains(&format!("`{name}`"));
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                assert!(is_described(name), "docs/status.md does not describe {name}");
+                match (name.as_str(), value.as_str()) {
+                    ("tables" | "backfills", _) => {}
+                    ("code", Some(code)) => {
+                        assert!(is_described(code), "docs/status.md does not describe {code}");
+                    }
+                    _ => assert_documented(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(assert_documented),
+        _ => {}
+    }
 }

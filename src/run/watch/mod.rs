@@ -21,8 +21,9 @@ use crate::store::{PgPool, StoreError};
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long a look may take.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long an answer is waited for: while a statement hangs, no second one is sent. Only one that comes to nothing, as where
+/// the connection is lost, is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was seen last, for whoever wants to show it.
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, figures: Arc
     let mut alarms = Alarms::default();
     loop {
         ticks.tick().await;
-        let status = match timeout(LIMIT, slot_status::find(&source, &slot)).await {
+        let status = match timeout(PATIENCE, slot_status::find(&source, &slot)).await {
             Ok(Ok(status)) => status,
             // Whoever streams has more to say of a server that does not answer.
             Ok(Err(error)) => {
@@ -51,7 +52,7 @@ pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, figures: Arc
                 continue;
             }
             Err(_) => {
-                debug!(log, "no answer about the replication slot"; "slot" => &slot, "within_s" => LIMIT.as_secs());
+                debug!(log, "no answer about the replication slot"; "slot" => &slot, "within_s" => PATIENCE.as_secs());
                 continue;
             }
         };
@@ -63,7 +64,7 @@ pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, figures: Arc
         for alarm in alarms.look(&status) {
             match alarm {
                 Alarm::Synchronous => {
-                    let asked = timeout(LIMIT, slot_status::synchronous(&source)).await.ok();
+                    let asked = timeout(PATIENCE, slot_status::synchronous(&source)).await.ok();
                     tell_synchronous(&log, &url, &status, asked);
                 }
                 alarm => tell(&log, &slot, &status, alarm),

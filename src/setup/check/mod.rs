@@ -12,8 +12,9 @@ use self::document::{Check, CheckedSource};
 use self::items::{Items, Told};
 use super::findings::{DOCUMENT_VERSION, Finding, LIMIT, NotLookedAt, Verdict, by, keep};
 use super::preconditions::{self, Wanted};
-use super::status::document::{ConfigReport, Reach};
-use super::status::{config_problems, encoding_hint, leave, reach, unreachable};
+use super::reach::side_by_side;
+use super::status::document::ConfigReport;
+use super::status::{config_problems, encoding_hint, unreachable};
 use super::{Precondition, SetupError, plugin, synchronous};
 use crate::config::Targets;
 use crate::store::migrate::{self, Applied, AppliedState};
@@ -41,42 +42,25 @@ pub async fn check(targets: Option<&Targets>, config_errors: &[String]) -> Check
     let Some(targets) = targets else {
         return Check::without_targets(config, problems);
     };
-    let (source, store) = reach(targets, deadline).await;
-    let is_one = targets.source == targets.store;
-    let (of_source, of_store) = tokio::join!(
-        async {
-            match &source {
-                Ok(pool) => Some(check_source(pool, targets, deadline).await),
-                Err(_) => None,
-            }
-        },
-        async {
-            match &store {
-                Ok(pool) => Some(check_store(pool, deadline).await),
-                Err(_) => None,
-            }
-        }
-    );
-    leave([&source, &store], deadline).await;
-    let reached = (
-        Reach::new(&targets.source, &source),
-        Reach::new(&targets.store, &store),
-    );
-    problems.extend(unreachable("source", &reached.0));
-    if !is_one {
-        problems.extend(unreachable("store", &reached.1));
+    let ((source, of_source), (store, of_store)) = side_by_side(
+        targets,
+        deadline,
+        async |pool| check_source(pool, targets, deadline).await,
+        async |pool| check_store(pool, deadline).await,
+    )
+    .await;
+    problems.extend(unreachable("source", &source));
+    if targets.source != targets.store {
+        problems.extend(unreachable("store", &store));
     }
     let nothing_reached = of_source.is_none() && of_store.is_none();
     let (server, of_source) = of_source.unzip();
     let checks = [
         Items::SOURCE.told(
-            Some(reached.0.reachable),
+            Some(source.reachable),
             of_source.as_ref().map(Found::told).as_ref(),
         ),
-        Items::STORE.told(
-            Some(reached.1.reachable),
-            of_store.as_ref().map(Found::told).as_ref(),
-        ),
+        Items::STORE.told(Some(store.reachable), of_store.as_ref().map(Found::told).as_ref()),
     ];
     let mut hints = Vec::new();
     let mut not_looked_at = Vec::new();
@@ -103,8 +87,8 @@ pub async fn check(targets: Option<&Targets>, config_errors: &[String]) -> Check
         hints,
         not_looked_at,
         config,
-        source: CheckedSource::new(reached.0, server.flatten()),
-        store: reached.1,
+        source: CheckedSource::new(source, server.flatten()),
+        store,
         checks: checks.concat(),
     }
 }

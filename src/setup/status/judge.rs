@@ -377,7 +377,7 @@ fn store_findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &mut V
             problems.push(Finding::new(
                 "unparsable_records",
                 format!(
-                    "{} records of the stream could not be read, and were delivered to nobody",
+                    "{} records of the stream were delivered to nobody, because they could not be read or were skipped",
                     letters.without_endpoint
                 ),
                 "look at them with pgstream deadletters show ID, and run pgstream deadletters discard",

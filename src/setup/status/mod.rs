@@ -9,14 +9,14 @@ mod judge;
 mod source;
 mod store;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use self::document::{ConfigReport, Reach, Status};
+use self::document::{ConfigReport, Status};
 pub(super) use self::judge::{config_problems, encoding_hint, unreachable};
-use super::findings::{self, LIMIT, STATEMENT_LIMIT};
+use super::findings::LIMIT;
+use super::reach::side_by_side;
 use crate::config::Targets;
 use crate::filter::TableFilter;
-use crate::store::{PgPool, connect};
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -36,51 +36,12 @@ pub async fn status(options: &StatusOptions) -> Status {
     let Some(targets) = &options.targets else {
         return judge::without_targets(config);
     };
-    let (source, store) = reach(targets, deadline).await;
-    let of_source = async {
-        match &source {
-            Ok(pool) => Some(source::look(pool, targets, deadline).await),
-            Err(_) => None,
-        }
-    };
-    let of_store = async {
-        match &store {
-            Ok(pool) => Some(store::look(pool, &targets.slot, deadline).await),
-            Err(_) => None,
-        }
-    };
-    let (of_source, of_store) = tokio::join!(of_source, of_store);
-    leave([&source, &store], deadline).await;
-    let reached = [
-        Reach::new(&targets.source, &source),
-        Reach::new(&targets.store, &store),
-    ];
-    judge::judge(options, targets, config, reached, (of_source, of_store))
-}
-
-/// Connects to both databases, once where they are one.
-pub(super) async fn reach(
-    targets: &Targets,
-    deadline: Instant,
-) -> (Result<PgPool, String>, Result<PgPool, String>) {
-    let source = findings::by(
+    let ((source, of_source), (store, of_store)) = side_by_side(
+        targets,
         deadline,
-        connect::connect_to_look(&targets.source, STATEMENT_LIMIT),
-    );
-    if targets.source == targets.store {
-        let source = source.await;
-        return (source.clone(), source);
-    }
-    let store = findings::by(
-        deadline,
-        connect::connect_to_look(&targets.store, STATEMENT_LIMIT),
-    );
-    tokio::join!(source, store)
-}
-
-/// Takes leave of the databases, as far as there is time: a server notes who does not.
-pub(super) async fn leave(pools: [&Result<PgPool, String>; 2], deadline: Instant) {
-    let pools = pools.into_iter().flatten().map(PgPool::close);
-    // What is not closed by then is closed with the program.
-    let _ = timeout_at(deadline, futures_util::future::join_all(pools)).await;
+        async |pool| source::look(pool, targets, deadline).await,
+        async |pool| store::look(pool, &targets.slot, deadline).await,
+    )
+    .await;
+    judge::judge(options, targets, config, [source, store], (of_source, of_store))
 }
