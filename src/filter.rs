@@ -25,6 +25,15 @@ pub struct TableFilter {
     pub exclude: Patterns,
 }
 
+/// What the settings `PGSTREAM_POSTGRES_REPLICATION_PLUGIN_ADD_TABLES` and `…_FILTER_TABLES` tell the plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PluginOptions {
+    /// The only tables that it sends; whatever the filter includes, if there is none.
+    pub add: Patterns,
+    /// Tables that it leaves out, beside those that the filter excludes.
+    pub filter: Patterns,
+}
+
 /// What the plugin is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PluginTables {
@@ -32,6 +41,45 @@ pub struct PluginTables {
     pub add: Vec<String>,
     /// What its option `filter-tables` gets.
     pub filter: Vec<String>,
+    /// Whether `add` says what the filter includes, and so is wrong once there are partitions.
+    pub follows_includes: bool,
+}
+
+/// These patterns, unless one of them leaves out what is always taken.
+///
+/// # Errors
+/// Text for the operator.
+pub fn without_own_tables(patterns: Patterns) -> Result<Patterns, String> {
+    match ALWAYS
+        .iter()
+        .find(|(schema, table)| patterns.matches(schema, table))
+    {
+        None => Ok(patterns),
+        Some((schema, table)) => Err(format!(
+            "leaves out {schema}.{table}, which pgstream needs: name the tables, or their schemas, one by one"
+        )),
+    }
+}
+
+impl PluginOptions {
+    /// What the plugin is told altogether, where this follows from the filter. What is added by name takes the place of
+    /// what is included: the plugin sends what one of the two lists has, and what is to be taken has to be in both.
+    #[must_use]
+    pub fn combined_with(&self, mut told: PluginTables) -> PluginTables {
+        if !self.add.is_empty() {
+            told.add = self.add.iter().filter_map(Pattern::for_plugin).collect();
+            told.add.extend(always());
+            told.follows_includes = false;
+        }
+        told.filter
+            .extend(self.filter.iter().filter_map(Pattern::for_plugin));
+        told
+    }
+}
+
+/// What is always taken, as the plugin has it.
+fn always() -> impl Iterator<Item = String> {
+    ALWAYS.iter().map(|(schema, table)| format!("{schema}.{table}"))
 }
 
 impl TableFilter {
@@ -64,7 +112,7 @@ impl TableFilter {
         let included: Option<Vec<String>> = included.map(Pattern::for_plugin).collect();
         let mut add = included.unwrap_or_default();
         if !add.is_empty() {
-            add.extend(ALWAYS.map(|(schema, table)| format!("{schema}.{table}")));
+            add.extend(always());
         }
         let is_spared = |pattern: &&Pattern| {
             !ALWAYS
@@ -73,6 +121,7 @@ impl TableFilter {
         };
         let excluded = self.exclude.iter().filter(is_spared);
         PluginTables {
+            follows_includes: !add.is_empty(),
             add,
             filter: excluded.filter_map(Pattern::for_plugin).collect(),
         }
@@ -153,5 +202,28 @@ mod tests {
         assert!(filter("orders,tmp*", "").plugin_tables(false).add.is_empty());
         let told = some.plugin_tables(true);
         assert_eq!((told.add.len(), told.filter), (0, vec!["*.secret".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_added_by_name_takes_the_place_of_what_is_included() {
+        let options = |add: &str, filter: &str| PluginOptions {
+            add: Patterns::of_plugin(add).unwrap(),
+            filter: Patterns::of_plugin(filter).unwrap(),
+        };
+        let told = filter("orders,sales.*", "*.secret").plugin_tables(false);
+        assert!(told.follows_includes);
+        assert_eq!(options("", "").combined_with(told.clone()), told);
+        let combined = options(r"public.a\ b,s.*", r"*.lo\.g").combined_with(told);
+        let add = [
+            r"public.a\ b",
+            "s.*",
+            "pgstream.schema_log",
+            "pgstream.schema_log_tables",
+        ];
+        assert_eq!(combined.add, add);
+        assert_eq!(combined.filter, ["*.secret", r"*.lo\.g"]);
+        assert!(!combined.follows_includes);
+        assert!(without_own_tables(Patterns::of_plugin("pgstream.webhook_backlog").unwrap()).is_ok());
+        assert!(without_own_tables(Patterns::of_plugin("pgstream.*").unwrap()).is_err());
     }
 }

@@ -18,7 +18,7 @@
 //! | [`subscription`] | what is subscribed to: model, matcher, cache |
 //! | [`endpoint`] | a URL, how to talk to it, and how it does |
 //! | [`store`] | PostgreSQL as a database: migrations, and one file for each table |
-//! | [`setup`] | what `init` and `tear-down` do |
+//! | [`setup`] | what `init`, `check`, `status` and `tear-down` do |
 //! | [`operator`] | what an operator can do to endpoints and dead letters; `cli` and `api` call it |
 //! | [`http_server`], [`api`] | the subscription server |
 //! | [`receiver`] | receivers of webhooks: `listen`, and the one of the demo |
@@ -47,8 +47,9 @@
 //! 3. Only `store` knows sqlx. It imports nothing but leaf models, what an event is, and the parsed URL.
 //! 4. Only `api` and `receiver` know warp; only they and `http_server` know hyper.
 //! 5. `replication` and `delivery` never import each other: `pipeline` and `progress` are between them.
-//! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback`, `progress`, `filter`, `patterns`, and of
-//!    `snapshot` the choice of tables, their ranges and rows, are pure: no clock, no I/O; time is an argument.
+//! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback`, `progress`, `filter`, `patterns`, of
+//!    `snapshot` the choice of tables, their ranges and rows, and of `setup` the judgement of what was found, are pure: no
+//!    clock, no I/O; time is an argument.
 //! 7. `pgstream_proto` imports nothing of this package.
 //! 8. There are no circles between rooms.
 

@@ -41,6 +41,25 @@ pub enum PatternError {
     Quote(String),
 }
 
+/// Why a list of tables is refused that is written as wal2json has them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PluginTableError {
+    /// There are not two names.
+    #[error("{0:?} is not schema.table: write schema.table, schema.* or *.table, and a dot in a name as \\.")]
+    Names(String),
+    /// A character stands for itself only behind a backslash.
+    #[error("{table:?} has {character:?} within a name: write a backslash before it")]
+    Character {
+        /// The item.
+        table: String,
+        /// What is to be escaped.
+        character: char,
+    },
+    /// There is nothing behind a backslash.
+    #[error("{0:?} ends with a backslash: write what it escapes, or two for one of a name")]
+    Backslash(String),
+}
+
 impl Patterns {
     /// Whether there is none.
     #[must_use]
@@ -70,6 +89,22 @@ impl Patterns {
             }
         }
         list.strip_suffix(',').unwrap_or(&list).parse()
+    }
+
+    /// Reads tables as the options of wal2json have them: `schema.table`, separated by commas, `*` for a whole name, and a
+    /// backslash before a character that would otherwise mean something.
+    ///
+    /// # Errors
+    /// [`PluginTableError`]
+    pub fn of_plugin(text: &str) -> Result<Self, PluginTableError> {
+        let mut patterns = Vec::new();
+        let mut rest = text;
+        while !rest.trim().is_empty() {
+            let end = unescaped(rest, ',').unwrap_or(rest.len());
+            patterns.push(plugin_pattern(rest[..end].trim_start())?);
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        Ok(Self(patterns))
     }
 
     /// Whether one of them matches this table.
@@ -137,12 +172,71 @@ impl Name {
 fn escaped(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for character in name.chars() {
-        if character.is_ascii_whitespace() || matches!(character, '\x0b' | '\'' | ',' | '.' | '*' | '\\') {
+        if is_special(character) {
             text.push('\\');
         }
         text.push(character);
     }
     text
+}
+
+/// Whether a character of a name stands for itself in wal2json's options only behind a backslash.
+fn is_special(character: char) -> bool {
+    character.is_ascii_whitespace() || matches!(character, '\x0b' | '\'' | ',' | '.' | '*' | '\\')
+}
+
+/// Where a character stands first that no backslash escapes.
+fn unescaped(text: &str, wanted: char) -> Option<usize> {
+    let mut is_escaped = false;
+    text.char_indices()
+        .find(|&(_, character)| {
+            let found = character == wanted && !is_escaped;
+            is_escaped = character == '\\' && !is_escaped;
+            found
+        })
+        .map(|(at, _)| at)
+}
+
+/// Reads one item of a list of wal2json's.
+fn plugin_pattern(item: &str) -> Result<Pattern, PluginTableError> {
+    let names = || PluginTableError::Names(item.trim_end().to_owned());
+    let dot = unescaped(item, '.').ok_or_else(names)?;
+    let (schema, table) = (&item[..dot], &item[dot + 1..]);
+    if unescaped(table, '.').is_some() || schema.is_empty() || table.trim_end().is_empty() {
+        return Err(names());
+    }
+    Ok(Pattern {
+        schema: plugin_name(schema, item)?,
+        table: plugin_name(table, item)?,
+    })
+}
+
+/// Reads one name of it. Blanks behind it are no part of it, unless they are escaped.
+fn plugin_name(text: &str, item: &str) -> Result<Name, PluginTableError> {
+    if text.trim_end() == "*" {
+        return Ok(Name(vec![String::new(), String::new()]));
+    }
+    let table = || item.trim_end().to_owned();
+    let mut name = String::with_capacity(text.len());
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        if character == '\\' {
+            let (_, escaped) = characters
+                .next()
+                .ok_or_else(|| PluginTableError::Backslash(table()))?;
+            name.push(escaped);
+        } else if character.is_ascii_whitespace() && text[at..].trim().is_empty() {
+            break;
+        } else if is_special(character) {
+            return Err(PluginTableError::Character {
+                table: table(),
+                character,
+            });
+        } else {
+            name.push(character);
+        }
+    }
+    Ok(Name(vec![name]))
 }
 
 impl FromStr for Patterns {
@@ -308,6 +402,42 @@ mod tests {
             if let Ok(patterns) = text.parse::<Patterns>() {
                 prop_assert_eq!(patterns.to_string().parse::<Patterns>(), Ok(patterns));
             }
+        }
+    }
+
+    #[test]
+    fn lists_of_the_plugin_are_read_and_written_the_same() {
+        for (text, written) in [
+            ("public.a", "public.a"),
+            (" public.a , *.b,c.* ,", "public.a,*.b,c.*"),
+            (
+                r"s.a\ b,s.a\,b,s.a\.b,s.a\*b,s.it\'s,s.a\\b",
+                r"s.a\ b,s.a\,b,s.a\.b,s.a\*b,s.it\'s,s.a\\b",
+            ),
+            (r"s.\*", r"s.\*"),
+            (r"s.a\ ", r"s.a\ "),
+            (r"Größe.\x", "Größe.x"),
+            ("", ""),
+        ] {
+            let patterns = Patterns::of_plugin(text).unwrap();
+            let told: Vec<String> = patterns.iter().map(|it| it.for_plugin().unwrap()).collect();
+            assert_eq!(told.join(","), written, "{text}");
+        }
+        assert!(Patterns::of_plugin(r"s.\*").unwrap().matches("s", "*"));
+        assert!(!Patterns::of_plugin(r"s.\*").unwrap().matches("s", "x"));
+        for (text, words) in [
+            ("orders", "is not schema.table"),
+            ("a.b.c", "is not schema.table"),
+            (".a", "is not schema.table"),
+            ("a.,b.c", "is not schema.table"),
+            (",", "is not schema.table"),
+            ("a.b c", "' ' within a name"),
+            ("a.b*", "'*' within a name"),
+            ("a.it's", r"'\'' within a name"),
+            (r"a.b\", "ends with a backslash"),
+        ] {
+            let error = Patterns::of_plugin(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
         }
     }
 }

@@ -94,6 +94,35 @@ fn what_the_plugin_can_be_told_is_not_even_sent() {
     drop(program);
 }
 
+#[test]
+fn the_plugin_is_told_of_tables_by_name_beside_what_follows_from_the_filter() {
+    let mut world = World::new(&[("track_activity_query_size", "16kB")]);
+    world.sql.run(TABLES);
+    let url = world.url();
+    let (tables, _program, _receiver) = taken(
+        &mut world,
+        &[
+            (
+                "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_ADD_TABLES",
+                r"*.orders, sales.secret, odd\.name.a\,\ b",
+            ),
+            (
+                "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_FILTER_TABLES",
+                "sales.orders",
+            ),
+            ("PGSTREAM_POSTGRES_REPLICATION_PLUGIN_INCLUDE_XIDS", "true"),
+            ("PGSTREAM_FILTER_EXCLUDE_TABLES", "sales.secret"),
+            ("PGSTREAM_INJECTOR_STORE_POSTGRES_URL", &url),
+        ],
+    );
+    // Of what the plugin sends, what the filter excludes is not taken; what describes tables comes in any case.
+    assert_eq!(tables, ["odd.name.a, b", "pgstream.schema_log", "public.orders"]);
+    let told = told(&mut world);
+    let add = r#""add-tables" '*.orders,sales.secret,odd\.name.a\,\ b,pgstream.schema_log,pgstream.schema_log_tables'"#;
+    assert!(told.contains(add), "{told}");
+    assert!(told.contains(",sales.secret,sales.orders'"), "{told}");
+}
+
 const PARTITIONED: &str = "CREATE SCHEMA parts;
     CREATE TABLE logs (id int) PARTITION BY RANGE (id);
     CREATE TABLE parts.logs_1 PARTITION OF logs FOR VALUES FROM (0) TO (9);

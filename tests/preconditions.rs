@@ -1,14 +1,19 @@
 //! Each precondition of `init` that fails: the setting and the remedy are named, and nothing is changed.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use pgstream::config::PgUrl;
 use pgstream::demo::cluster::Cluster;
 use pgstream::setup::InitOptions;
 use pgstream::store::{self, server, slots};
 
 use crate::support::database::{
-    cluster, init_options, init_quietly, initialised, installation, run, session, session_in, url, url_as,
-    value,
+    SLOT, cluster, init_options, init_quietly, initialised, installation, run, session, session_in, url,
+    url_as, value,
 };
+use crate::support::look::look;
+use crate::support::program::Program;
 
 /// Runs `init`, which has to fail with all these words and without having changed anything.
 async fn refused(cluster: &Cluster, options: &InitOptions, words: &[&str]) {
@@ -204,11 +209,7 @@ async fn wal2json_missing() {
 
 #[tokio::test]
 async fn output_plugin_libraries() {
-    if !installation().has_setting("output_plugin_libraries") {
-        eprintln!(
-            "NOT TRIED: this PostgreSQL does not know output_plugin_libraries; set PGSTREAM_PG_BIN to one that does \
-             (15.19 or later)"
-        );
+    if !has_plugin_list() {
         return;
     }
     let cluster = cluster(&[("output_plugin_libraries", "pgoutput, test_decoding, \"Odd one\"")]);
@@ -237,6 +238,180 @@ async fn output_plugin_libraries() {
     })
     .await;
     assert!(init_quietly(&options(&cluster)).await.unwrap().slot_created);
+}
+
+/// Says what this server is too old for, also where the output of tests that succeed is not shown.
+fn not_tried(why: &str) {
+    writeln!(std::io::stderr(), "NOT TRIED: {why}").expect("there is a place for errors");
+}
+
+/// Whether the server has a list of output plugins. Where it has none, that is said aloud.
+fn has_plugin_list() -> bool {
+    let has_list = installation().has_setting("output_plugin_libraries");
+    if !has_list {
+        not_tried(
+            "this PostgreSQL does not know output_plugin_libraries; set PGSTREAM_PG_BIN to one that does (15.19 or later)",
+        );
+    }
+    has_list
+}
+
+#[tokio::test]
+async fn the_list_of_plugins_is_changed_where_that_is_asked_for() {
+    let allowing = |options: InitOptions| InitOptions {
+        allow_plugin: true,
+        ..options
+    };
+    if !has_plugin_list() {
+        let cluster = cluster(&[]);
+        let words = [
+            "does not know output_plugin_libraries",
+            "init without --allow-plugin",
+        ];
+        return refused(&cluster, &allowing(options(&cluster)), &words).await;
+    }
+    let cluster = cluster(&[("output_plugin_libraries", "pgoutput, \"Odd one\"")]);
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "CREATE ROLE repli LOGIN REPLICATION; CREATE ROLE seeing LOGIN REPLICATION;
+         GRANT pg_read_all_settings TO seeing; GRANT CREATE ON DATABASE postgres TO repli, seeing",
+    )
+    .await;
+    let statement = "ALTER SYSTEM SET output_plugin_libraries = pgoutput, 'Odd one', wal2json";
+    let of = |role| allowing(init_options(url_as(&cluster, role)));
+    refused(
+        &cluster,
+        &of("seeing"),
+        &["role seeing may not change output_plugin_libraries", statement],
+    )
+    .await;
+    refused(
+        &cluster,
+        &of("repli"),
+        &["this role may not see what it is", "\\gexec"],
+    )
+    .await;
+    let list = "SELECT current_setting('output_plugin_libraries')";
+    assert_eq!(value::<String>(&mut session, list).await, "pgoutput, \"Odd one\"");
+    let allowed = allowing(options(&cluster));
+    let mut told = Vec::new();
+    let report = pgstream::setup::init(&allowed, &mut |text| told.push(text.to_owned()))
+        .await
+        .unwrap();
+    assert!(report.slot_created);
+    assert_eq!(told, [format!("ran {statement}, and the server has read it")]);
+    let mut fresh = session_in(&url(&cluster, "postgres")).await;
+    let now: String = value(&mut fresh, list).await;
+    assert_eq!(now.replace('"', ""), "pgoutput, Odd one, wal2json");
+    // Where it is there already, nothing is changed.
+    let mut again = Vec::new();
+    let report = pgstream::setup::init(&allowed, &mut |text| again.push(text.to_owned()))
+        .await
+        .unwrap();
+    assert!(report.is_unchanged());
+    assert_eq!(again, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_allowed_any_more() {
+    if !has_plugin_list() {
+        return;
+    }
+    let cluster = initialised(&[]).await;
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "ALTER SYSTEM SET output_plugin_libraries = pgoutput, \"Odd one\"",
+    )
+    .await;
+    run(&mut session, "SELECT pg_reload_conf()").await;
+    crate::support::database::wait_until("the server has read its settings again", async || {
+        let mut fresh = session_in(&url(&cluster, "postgres")).await;
+        !value::<String>(&mut fresh, "SHOW output_plugin_libraries")
+            .await
+            .contains("wal2json")
+    })
+    .await;
+    let remedy = "ALTER SYSTEM SET output_plugin_libraries = pgoutput, 'Odd one', wal2json";
+    for command in ["status", "check"] {
+        let found = look(
+            command,
+            &["--pgurl", &cluster.url("postgres"), "--replication-slot", SLOT],
+        );
+        assert_eq!((found.code, found.problems()), (1, vec!["plugin_not_allowed"]));
+        assert!(
+            found.problem("plugin_not_allowed").1.contains(remedy),
+            "{:#}",
+            found.json
+        );
+    }
+    let mut program = Program::spawn(&cluster.url("postgres"), SLOT, &[]);
+    assert_eq!(program.wait().code(), Some(1));
+    let line = program.wait_for_log("the reason", |line| line["level"] == "critical");
+    assert!(line["msg"].as_str().unwrap().contains(remedy), "{line}");
+}
+
+#[tokio::test]
+async fn the_remedy_of_who_may_not_see_the_list() {
+    if !has_plugin_list() {
+        return;
+    }
+    let cluster = cluster(&[("output_plugin_libraries", "pgoutput, \"Odd one\"")]);
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        "CREATE ROLE repli LOGIN REPLICATION; GRANT CREATE ON DATABASE postgres TO repli",
+    )
+    .await;
+    let found = look("check", &["--pgurl", &cluster.url_as("repli", "postgres")]);
+    let (_, remedy) = found.problem("plugin_not_allowed");
+    let query = &remedy[remedy.find("SELECT").unwrap()..remedy.find(" and then").unwrap()];
+    let mut psql = cluster.command("psql");
+    psql.args([
+        "--no-psqlrc",
+        "--set=ON_ERROR_STOP=1",
+        "--dbname",
+        &cluster.url("postgres"),
+    ]);
+    let mut psql = psql.stdin(Stdio::piped()).spawn().unwrap();
+    writeln!(psql.stdin.take().unwrap(), "{query}\nSELECT pg_reload_conf();").unwrap();
+    assert!(psql.wait().unwrap().success());
+    crate::support::database::wait_until("the plugin is allowed", async || {
+        look("check", &["--pgurl", &cluster.url("postgres")]).code == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn failover_slots() {
+    let cluster = cluster(&[]);
+    let failover = |failover| InitOptions {
+        failover,
+        ..options(&cluster)
+    };
+    if installation().version() < 17 {
+        not_tried("this PostgreSQL has no failover slots; they begin with version 17");
+        let words = [
+            "cannot keep stand-bys in step",
+            "--failover",
+            "PostgreSQL 17 or later",
+        ];
+        return refused(&cluster, &failover(true), &words).await;
+    }
+    assert!(init_quietly(&failover(true)).await.unwrap().slot_created);
+    let mut session = session(&cluster).await;
+    let is_failover = "SELECT failover FROM pg_replication_slots";
+    assert!(value::<bool>(&mut session, is_failover).await);
+    assert!(init_quietly(&failover(true)).await.unwrap().is_unchanged());
+    run(
+        &mut session,
+        &format!("SELECT pg_drop_replication_slot('{SLOT}')"),
+    )
+    .await;
+    assert!(init_quietly(&failover(false)).await.unwrap().slot_created);
+    let error = init_quietly(&failover(true)).await.unwrap_err().to_string();
+    assert!(error.contains("ALTER_REPLICATION_SLOT"), "{error}");
 }
 
 #[tokio::test]

@@ -74,6 +74,8 @@ fn initialise(source: PgUrl, schema_log: Option<SchemaLogMode>) {
         slot: SLOT.to_owned(),
         timeout: Duration::from_secs(30),
         schema_log,
+        failover: false,
+        allow_plugin: false,
     };
     tokio::runtime::Runtime::new()
         .expect("a runtime starts")

@@ -8,6 +8,7 @@ use slog::trace;
 use super::Early;
 use super::argv::{self, UsageError};
 use super::backfill::BackfillCommand;
+use super::check::CheckCommand;
 use super::config::ConfigCommand;
 use super::context::Context;
 use super::dead_letters::DeadLettersCommand;
@@ -20,6 +21,7 @@ use super::listen::ListenCommand;
 use super::run::RunCommand;
 use super::skip::SkipCommand;
 use super::snapshot::SnapshotCommand;
+use super::status::StatusCommand;
 use super::tear_down::TearDownCommand;
 use super::version::VersionCommand;
 use crate::telemetry::{self, LogFormat, LogLevel, LogOptions};
@@ -55,6 +57,10 @@ pub enum Command {
     Init(InitCommand),
     /// Remove it.
     TearDown(TearDownCommand),
+    /// Look whether init would work.
+    Check(CheckCommand),
+    /// Look how all of it does.
+    Status(StatusCommand),
     /// Stream changes to the subscribed webhooks.
     Run(RunCommand),
     /// Deliver existing rows to the subscribed webhooks.
@@ -124,6 +130,8 @@ impl Command {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Init(command) => command.execute(context),
+            Self::Check(command) => command.execute(context),
+            Self::Status(command) => command.execute(context),
             Self::TearDown(command) => command.execute(context),
             Self::Run(command) => command.execute(context),
             Self::Snapshot(command) => command.execute(context),

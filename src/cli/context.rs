@@ -34,12 +34,17 @@ impl Context {
 
     /// Prints the outcome of a command, the way the tutorial shows it.
     pub fn print_success(&self, text: &str) {
-        let success = if self.color() {
-            "\x1b[1;32mSUCCESS\x1b[0m"
+        self.print(&self.headline("SUCCESS", text));
+    }
+
+    /// A line that says what a command came to, its first word coloured where colours are wanted.
+    pub(super) fn headline(&self, word: &str, text: &str) -> String {
+        let color = if word == "SUCCESS" { 32 } else { 33 };
+        if self.color() {
+            format!("\x1b[1;{color}m{word}\x1b[0m  {text}")
         } else {
-            "SUCCESS"
-        };
-        self.print(&format!("{success}  {text}"));
+            format!("{word}  {text}")
+        }
     }
 
     /// Loads the configuration and logs its warnings.
@@ -62,6 +67,17 @@ impl Context {
             .enable_all()
             .build()
             .map_err(Failure::of_work)
+    }
+
+    /// Runs work that has to end in time, and waits for nothing that it leaves behind, such as the resolution of a name.
+    pub(super) fn block_on_in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::of_work)?;
+        let done = runtime.block_on(work);
+        runtime.shutdown_background();
+        Ok(done)
     }
 
     /// Does work that a first SIGINT or SIGTERM has end in order, and a second one ends at once; `left` says what becomes of the

@@ -17,6 +17,8 @@ pub enum Exit {
     Gap,
     /// The source has a transaction that it cannot send.
     Unsendable,
+    /// Nothing could be looked at.
+    Unknown,
 }
 
 impl From<Exit> for ExitCode {
@@ -24,7 +26,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Success => 0,
             Exit::Failure => 1,
-            Exit::Usage => 2,
+            Exit::Usage | Exit::Unknown => 2,
             Exit::Refused => 3,
             Exit::Gap => 4,
             Exit::Unsendable => 5,

@@ -15,7 +15,8 @@ use crate::telemetry::LogFormat;
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
-    error: Box<dyn Error + Send + Sync>,
+    /// Nothing where the command has said all there is to say.
+    error: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
@@ -23,7 +24,7 @@ impl Failure {
     pub fn of_work(error: impl Error + Send + Sync + 'static) -> Self {
         Self {
             exit: Exit::Failure,
-            error: Box::new(error),
+            error: Some(Box::new(error)),
         }
     }
 
@@ -31,13 +32,19 @@ impl Failure {
     pub fn of_usage(error: impl Error + Send + Sync + 'static) -> Self {
         Self {
             exit: Exit::Usage,
-            error: Box::new(error),
+            error: Some(Box::new(error)),
         }
+    }
+
+    /// An end that the command has explained in what it printed.
+    pub(super) const fn told(exit: Exit) -> Self {
+        Self { exit, error: None }
     }
 
     /// Tells the operator: as text on stderr, or where the log is for machines, as a line of it.
     pub(super) fn report(&self, format: LogFormat, log: &Logger) -> Exit {
         match format {
+            _ if self.error.is_none() => {}
             LogFormat::Console => {
                 // Without stderr there is nobody to tell; the exit code remains.
                 let _ = writeln!(io::stderr(), "error: {self}");
@@ -50,8 +57,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.error)?;
-        let mut cause = self.error.source();
+        let Some(error) = &self.error else {
+            return Ok(());
+        };
+        write!(f, "{error}")?;
+        let mut cause = error.source();
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             cause = error.source();
@@ -69,7 +79,7 @@ impl From<RunError> for Failure {
                 Ending::Gap => Exit::Gap,
                 Ending::Unsendable => Exit::Unsendable,
             },
-            error: Box::new(error),
+            error: Some(Box::new(error)),
         }
     }
 }

@@ -5,7 +5,7 @@ use slog::info;
 use super::context::Context;
 use super::database::database_command;
 use super::failure::Failure;
-use super::init::{DEFAULT_TIMEOUT, initialise};
+use super::init::{self, initialise};
 use super::snapshot::without_subscribers;
 use crate::config::{FlagValue, keys};
 use crate::run::{self, OnGap};
@@ -53,7 +53,7 @@ impl RunCommand {
         };
         let config = context.load(&sources)?;
         if self.init {
-            let report = initialise(context, &config, (DEFAULT_TIMEOUT, None))?;
+            let report = initialise(context, &init::options(&config))?;
             if !report.is_unchanged() {
                 info!(context.log, "initialised");
             }

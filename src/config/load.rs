@@ -8,10 +8,10 @@ use super::sources::{Layers, Sources};
 use super::value::Mode;
 use super::{
     BacklogLimits, CacheConfig, Config, NotifierConfig, PgUrl, ReconnectConfig, ServerConfig, SnapshotConfig,
-    StoreConfig,
+    StoreConfig, Targets,
 };
 use super::{slot_name, value};
-use crate::filter::TableFilter;
+use crate::filter::{self, PluginOptions, TableFilter};
 use crate::patterns::Patterns;
 
 impl Config {
@@ -32,6 +32,7 @@ impl Config {
             slot_name::validate(name).map(|()| name.to_owned())
         });
         let reconnect = reader.reconnect();
+        let plugin = reader.plugin();
         let heartbeat_interval = reader.optional(&keys::HEARTBEAT_INTERVAL, value::duration);
         let cache = reader.cache();
         let server = reader.server();
@@ -65,6 +66,7 @@ impl Config {
             ) if problems.is_empty() => Ok(Self {
                 slot: slot.unwrap_or_else(|| slot_name::default_slot_name(&source.dbname)),
                 reconnect,
+                plugin,
                 heartbeat_interval,
                 store: store.unwrap_or_else(|| source.clone()),
                 source,
@@ -78,6 +80,36 @@ impl Config {
                 warnings,
             }),
             _ => Err(ConfigError { problems }),
+        }
+    }
+}
+
+impl Targets {
+    /// Reads the same sources, and of them only what says where the databases are. `None` where they do not.
+    #[must_use]
+    pub fn load(sources: &Sources) -> Option<Self> {
+        let mut reader = Reader {
+            layers: Layers::read(sources),
+        };
+        let source = reader.source()?;
+        let store = match reader.layers.get(&keys::STORE_URL) {
+            Some(_) => reader.url(&keys::STORE_URL)?,
+            None => source.clone(),
+        };
+        let slot = match reader.layers.get(&keys::SLOT_NAME) {
+            Some(found) => found.value.clone(),
+            None => slot_name::default_slot_name(&source.dbname),
+        };
+        Some(Self { source, store, slot })
+    }
+}
+
+impl From<&Config> for Targets {
+    fn from(config: &Config) -> Self {
+        Self {
+            source: config.source.clone(),
+            store: config.store.clone(),
+            slot: config.slot.clone(),
         }
     }
 }
@@ -130,6 +162,22 @@ impl Reader {
             backoff,
             max_retries: if is_disabled? { Some(0) } else { max_retries },
         })
+    }
+
+    fn plugin(&mut self) -> PluginOptions {
+        // True is all that can be said, so that nothing is left to be remembered.
+        self.value(&keys::PLUGIN_INCLUDE_XIDS, value::include_xids);
+        let tables = |text: &str| Patterns::of_plugin(text).map_err(|error| error.to_string());
+        PluginOptions {
+            add: self
+                .optional(&keys::PLUGIN_ADD_TABLES, tables)
+                .unwrap_or_default(),
+            filter: self
+                .optional(&keys::PLUGIN_FILTER_TABLES, |text| {
+                    filter::without_own_tables(tables(text)?)
+                })
+                .unwrap_or_default(),
+        }
     }
 
     fn filter(&mut self) -> TableFilter {

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::filter::TableFilter;
+use crate::filter::{PluginOptions, TableFilter};
 use crate::patterns::Patterns;
 
 pub use effective::{Setting, settings};
@@ -43,6 +43,8 @@ pub struct Config {
     pub slot: String,
     /// When a replication connection that is lost is made again.
     pub reconnect: ReconnectConfig,
+    /// Which tables the output plugin is told of by name.
+    pub plugin: PluginOptions,
     /// How often a message of our own is written to the source, if at all.
     pub heartbeat_interval: Option<Duration>,
     /// The database that holds subscriptions; the source where no other is named.
@@ -81,6 +83,25 @@ pub struct ReconnectConfig {
     pub backoff: Backoff,
     /// How often it is tried before the program gives up, if it ever does.
     pub max_retries: Option<u32>,
+}
+
+/// The databases and the slot: what can be looked at although other settings may be wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// The database whose changes are streamed.
+    pub source: PgUrl,
+    /// The database that holds subscriptions.
+    pub store: PgUrl,
+    /// The logical replication slot.
+    pub slot: String,
+}
+
+impl Targets {
+    /// The name that our walsender has.
+    #[must_use]
+    pub fn application_name(&self) -> &str {
+        self.source.application_name.as_deref().unwrap_or("pgstream")
+    }
 }
 
 /// The reading of existing rows.

@@ -173,6 +173,18 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Whether the plugin writes transactions' numbers: there is no choice.
+pub(super) fn include_xids(text: &str) -> Result<(), String> {
+    if boolean(text)? {
+        return Ok(());
+    }
+    Err(
+        "cannot be false: by the transaction's number pgstream knows which changes the rows of a snapshot hold \
+        already; remove the setting, or set it to true"
+            .to_owned(),
+    )
+}
+
 /// An address to listen on. Names are not looked up, apart from `localhost`; no host means every IPv4 interface.
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let everywhere = text.strip_prefix(':').map(|port| (Ipv4Addr::UNSPECIFIED, port));

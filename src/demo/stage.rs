@@ -43,6 +43,8 @@ impl Stage {
             slot: config.slot.clone(),
             timeout: INIT_TIMEOUT,
             schema_log: None,
+            failover: false,
+            allow_plugin: false,
         };
         setup::init(&options, &mut |notice| slog::warn!(log, "{}", notice)).await?;
         let (receiver, events) = EmbeddedReceiver::start(log.clone()).await?;

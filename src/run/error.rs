@@ -5,6 +5,7 @@ use crate::delivery::DispatcherError;
 use crate::pipeline::PipelineError;
 use crate::replication::{ReplicationError, StreamError};
 use crate::schema_log::InjectorError;
+use crate::setup::Precondition;
 use crate::snapshot::SnapshotError;
 use crate::store::{self, StoreError};
 use crate::subscription::cache::CacheError;
@@ -24,6 +25,9 @@ pub enum RunError {
     /// The delivery engine cannot be started.
     #[error(transparent)]
     Delivery(#[from] DispatcherError),
+    /// The server, or the database, cannot do what pgstream needs.
+    #[error(transparent)]
+    Precondition(#[from] Precondition),
     /// The metadata cannot be filled in.
     #[error(transparent)]
     Injector(#[from] InjectorError),
@@ -99,6 +103,7 @@ impl RunError {
                     .is_some_and(|code| REFUSALS.iter().any(|refusal| code.starts_with(refusal)));
                 if refused { Ending::Refused } else { Ending::Failure }
             }
+            Self::Precondition(_) => Ending::Refused,
             Self::Replication(error) | Self::Stream(StreamError::Replication(error)) => match error {
                 ReplicationError::Gap(_) => Ending::Gap,
                 ReplicationError::Unsendable { .. } => Ending::Unsendable,

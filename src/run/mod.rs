@@ -15,10 +15,12 @@ mod databases;
 mod engine;
 mod error;
 mod heartbeat;
+mod refusal;
 mod rows;
 mod snapshot_alone;
 mod source;
 mod streaming;
+mod watch;
 
 use std::time::Duration;
 
@@ -32,11 +34,12 @@ use self::databases::Databases;
 pub use self::error::{Ending, RunError};
 pub use self::snapshot_alone::snapshot;
 use self::streaming::{Ended, stream_changes};
+pub use self::watch::SlotFigures;
 use crate::api::{self, Server};
 use crate::config::Config;
 use crate::replication::ReplicationError;
+use crate::setup;
 use crate::subscription::cache::{CacheMode, RefreshTasks, Subscriptions};
-
 /// The pause before everything is begun anew.
 const ANEW: Duration = Duration::from_secs(1);
 
@@ -104,6 +107,7 @@ async fn stream_for_life(
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
+    setup::check_encoding(&databases.catalog).await??;
     loop {
         let store = &databases.store;
         let Some(drainer) = shutdown.run_until_cancelled(alone(store, log)).await else {

@@ -4,6 +4,7 @@ use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
 use tokio_util::sync::CancellationToken;
 
+use super::refusal::explained;
 use super::{OnGap, RunError};
 use crate::config::Config;
 use crate::event::Source;
@@ -62,7 +63,10 @@ pub(super) async fn connect(
         accept_gap: on_gap == OnGap::Accept,
     };
     let connected = stop.run_until_cancelled(connector.connect(&from)).await;
-    let session = connected.unwrap_or(Err(ReplicationError::Stopped))?;
+    let session = match connected.unwrap_or(Err(ReplicationError::Stopped)) {
+        Ok(session) => session,
+        Err(error) => return Err(explained(error, catalog).await),
+    };
     let Identity {
         system_identifier,
         timeline,

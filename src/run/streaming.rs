@@ -11,7 +11,7 @@ use super::databases::Databases;
 use super::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
 use super::rows::{Beside, Planned, wake};
 use super::source::{Connected, Memory, connect};
-use super::{OnGap, RunError, heartbeat};
+use super::{OnGap, RunError, SlotFigures, heartbeat, watch};
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::filter::PluginTables;
@@ -52,8 +52,13 @@ pub(super) async fn stream_changes(
     };
     let planned = planned?;
     let has_partitions = catalog::has_partitioned_tables(&databases.catalog).await?;
-    let PluginTables { add, filter } = config.filter.plugin_tables(has_partitions);
-    let includes_are_sent_only = !add.is_empty();
+    let PluginTables {
+        add,
+        filter,
+        follows_includes: includes_are_sent_only,
+    } = config
+        .plugin
+        .combined_with(config.filter.plugin_tables(has_partitions));
     let options = SessionOptions {
         slot: config.slot.clone(),
         add_tables: add,
@@ -124,6 +129,13 @@ pub(super) async fn stream_changes(
     let beating = config
         .heartbeat_interval
         .map(|every| tokio::spawn(heartbeat::beat(databases.catalog.clone(), every, log.clone())));
+    let watching = tokio::spawn(watch::watch(
+        databases.catalog.clone(),
+        config.source.clone(),
+        config.slot.clone(),
+        Arc::<SlotFigures>::default(),
+        log.clone(),
+    ));
     let must_stop = dispatcher.must_stop();
     let stop = shutdown.child_token();
     let recorded = recording.as_ref().map(|recording| recording.flush(STORE_GRACE));
@@ -142,6 +154,7 @@ pub(super) async fn stream_changes(
     remembering.end(intake.confirmed(), STORE_GRACE).await;
     sweeping.abort();
     waking.abort();
+    watching.abort();
     if let Some(beating) = beating {
         beating.abort();
     }

@@ -5,12 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::Waiting;
+use super::plugin::{self, allow_plugin};
 use super::preconditions::{self, Wanted};
 use super::{Precondition, SetupError};
 use crate::config::{PgUrl, slot_name};
-use crate::store::{
-    self, MigrationSet, PgPool, SchemaLogMode, StoreError, blockers, schema_log_mode, server, slots,
-};
+use crate::store::{self, MigrationSet, PgPool, SchemaLogMode, blockers, schema_log_mode, server, slots};
 
 /// After this time of waiting, and then again and again, the operator hears who is in the way.
 const NOTICE_AFTER: Duration = Duration::from_secs(5);
@@ -28,6 +27,10 @@ pub struct InitOptions {
     pub timeout: Duration,
     /// What an entry of the schema log holds from now on; `None` leaves it as it is, [`SchemaLogMode::Full`] at first.
     pub schema_log: Option<SchemaLogMode>,
+    /// Whether stand-bys are to be kept in step with the slot.
+    pub failover: bool,
+    /// Whether the output plugin may be put on the server's list of those that may be used, where it lacks there.
+    pub allow_plugin: bool,
 }
 
 /// What [`init`] has made.
@@ -77,7 +80,10 @@ pub async fn init(
         Some(url) => store::connect(url).await?,
         None => source.clone(),
     };
-    let slot_created = check(&source, &store, &options.slot).await?;
+    if options.allow_plugin {
+        allow_plugin(&source, notice).await?;
+    }
+    let slot_created = check(&source, &store, options).await?;
     let source_migrations = store::migrate(&source, MigrationSet::Source).await?;
     let store_migrations = store::migrate(&store, MigrationSet::Store).await?;
     let schema_log_changed = match options.schema_log {
@@ -89,7 +95,7 @@ pub async fn init(
         store::schema_log::forget(&source, &options.slot).await?;
         // Before anyone can use it. Where it is not made after all, it is made later, and this is done again.
         store::snapshot::slot_made(&store, &options.slot).await?;
-        create_slot(&source, &options.slot, options.timeout, notice).await?;
+        create_slot(&source, options, notice).await?;
     }
     Ok(InitReport {
         source_migrations,
@@ -100,18 +106,22 @@ pub async fn init(
 }
 
 /// Checks all preconditions, and says whether the slot has to be created.
-async fn check(source: &PgPool, store: &PgPool, slot: &str) -> Result<bool, SetupError> {
+async fn check(source: &PgPool, store: &PgPool, options: &InitOptions) -> Result<bool, SetupError> {
+    let slot = &options.slot;
     let server = server::describe(source).await?;
     let existing = slots::find(source, slot).await?;
     if let Some(existing) = &existing {
         preconditions::check_slot(slot, existing, &server.database)?;
         preconditions::check_slot_usable(slot, existing)?;
     }
+    if options.failover {
+        preconditions::check_failover(slot, existing.as_ref(), &server)?;
+    }
     let wanted = Wanted {
         slot: existing.is_none(),
         objects: store::migrate::pending(source, MigrationSet::Source).await? > 0,
     };
-    preconditions::check_source(&server, wanted)?;
+    first(preconditions::of_source(&server, wanted))?;
     if wanted.objects && !server::may_create_event_triggers(source).await? {
         return Err(Precondition::EventTriggers {
             role: server.role,
@@ -120,38 +130,31 @@ async fn check(source: &PgPool, store: &PgPool, slot: &str) -> Result<bool, Setu
         .into());
     }
     if store::migrate::pending(store, MigrationSet::Store).await? > 0 {
-        preconditions::check_store(&server::describe(store).await?)?;
+        first(preconditions::of_store(&server::describe(store).await?))?;
     }
     if wanted.slot {
         slots::try_plugin(source)
             .await
-            .map_err(|error| plugin_error(error, server.version_num / 10_000))?;
+            .map_err(|error| plugin::refusal(error, server.version_num / 10_000))?;
     }
     Ok(wanted.slot)
 }
 
-/// What a refused trial of the output plugin means.
-fn plugin_error(error: StoreError, major: i32) -> SetupError {
-    let message = error.message().unwrap_or_default().to_owned();
-    match error.sqlstate() {
-        // undefined_file
-        Some("58P01") => Precondition::PluginMissing { message, major }.into(),
-        Some(_) => Precondition::PluginRefused {
-            hint: error.hint().unwrap_or("see the server's log").to_owned(),
-            message,
-        }
-        .into(),
-        None => error.into(),
-    }
+fn first(lacking: Vec<Precondition>) -> Result<(), Precondition> {
+    lacking.into_iter().next().map_or(Ok(()), Err)
 }
 
 async fn create_slot(
     source: &PgPool,
-    slot: &str,
-    timeout: Duration,
+    InitOptions {
+        slot,
+        timeout,
+        failover,
+        ..
+    }: &InitOptions,
     notice: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), SetupError> {
-    let creation = slots::create(source, slot, timeout);
+    let creation = slots::create(source, slot, *failover, *timeout);
     tokio::pin!(creation);
     let mut next_notice = Instant::now() + NOTICE_AFTER;
     let outcome = loop {
@@ -168,7 +171,7 @@ async fn create_slot(
     };
     match outcome {
         Err(error) if error.sqlstate() == Some(slots::QUERY_CANCELED) => Err(SetupError::SlotTimeout {
-            slot: slot.to_owned(),
+            slot: slot.clone(),
             seconds: timeout.as_secs(),
             blockers: blockers::of_slot_creation(source).await?,
         }),

@@ -1,8 +1,9 @@
 //! What has to hold before anything is changed: pure checks of what the server says.
 
 use super::Precondition;
+use super::synchronous::items;
 use crate::store::server::Server;
-use crate::store::slots::{PLUGIN, Slot};
+use crate::store::slots::{self, PLUGIN, Slot};
 
 /// The oldest major version that pgstream works with.
 const MIN_VERSION: i32 = 14;
@@ -16,51 +17,67 @@ pub(super) struct Wanted {
     pub(super) objects: bool,
 }
 
-/// Checks the source's server, the cheapest remedy last: what needs a restart comes first.
-pub(super) fn check_source(server: &Server, wanted: Wanted) -> Result<(), Precondition> {
+/// Everything that the source's server lacks, the cheapest remedy last: what needs a restart comes first.
+pub(super) fn of_source(server: &Server, wanted: Wanted) -> Vec<Precondition> {
+    let mut lacking = Vec::new();
     if server.version_num / 10_000 < MIN_VERSION {
-        return Err(Precondition::Version {
+        lacking.push(Precondition::Version {
             version: server.version.clone(),
         });
     }
     if server.in_recovery {
-        return Err(Precondition::Standby);
+        lacking.push(Precondition::Standby);
     }
+    lacking.extend(check_encoding(server).err());
     if server.wal_level != "logical" {
-        return Err(Precondition::WalLevel {
+        lacking.push(Precondition::WalLevel {
             current: server.wal_level.clone(),
         });
     }
+    if wanted.slot {
+        lacking.extend(for_the_slot(server));
+    }
+    if wanted.objects {
+        lacking.extend(check_create(server).err());
+    }
+    lacking.extend(check_allowed(server).err());
+    lacking
+}
+
+/// What a slot that is still to be made needs of the server.
+fn for_the_slot(server: &Server) -> impl Iterator<Item = Precondition> {
     // The stream needs one for itself, unless it is what runs already.
-    if wanted.slot && server.wal_senders >= server.max_wal_senders {
-        return Err(Precondition::NoFreeWalSender {
+    let no_walsender =
+        (server.wal_senders >= server.max_wal_senders).then_some(Precondition::NoFreeWalSender {
             max: server.max_wal_senders,
             used: server.wal_senders,
         });
-    }
-    if wanted.slot && server.slots >= server.max_replication_slots {
-        return Err(Precondition::NoFreeSlot {
-            max: server.max_replication_slots,
-            used: server.slots,
-        });
-    }
-    if wanted.slot && !server.may_replicate {
-        return Err(Precondition::Replication {
-            role: server.role.clone(),
-        });
-    }
-    if wanted.objects {
-        check_create(server)?;
-    }
-    check_allowed(server)
+    let no_slot = (server.slots >= server.max_replication_slots).then_some(Precondition::NoFreeSlot {
+        max: server.max_replication_slots,
+        used: server.slots,
+    });
+    let no_privilege = (!server.may_replicate).then(|| Precondition::Replication {
+        role: server.role.clone(),
+    });
+    [no_walsender, no_slot, no_privilege].into_iter().flatten()
 }
 
-/// Checks the store's server, when something is to be made there.
-pub(super) fn check_store(server: &Server) -> Result<(), Precondition> {
-    if server.in_recovery {
-        return Err(Precondition::Standby);
+/// Everything that the store's server lacks, when something is to be made there.
+pub(super) fn of_store(server: &Server) -> Vec<Precondition> {
+    let standby = server.in_recovery.then_some(Precondition::Standby);
+    standby.into_iter().chain(check_create(server).err()).collect()
+}
+
+/// Checks that the text of the database is UTF-8. A database without an encoding may hold anything: what is not UTF-8 of it
+/// becomes a dead letter, one by one.
+pub(super) fn check_encoding(server: &Server) -> Result<(), Precondition> {
+    if matches!(server.encoding.as_str(), "UTF8" | "SQL_ASCII") {
+        return Ok(());
     }
-    check_create(server)
+    Err(Precondition::Encoding {
+        encoding: server.encoding.clone(),
+        database: server.database.clone(),
+    })
 }
 
 fn check_create(server: &Server) -> Result<(), Precondition> {
@@ -74,11 +91,11 @@ fn check_create(server: &Server) -> Result<(), Precondition> {
 }
 
 /// Checks the list of output plugins, where the server has one.
-fn check_allowed(server: &Server) -> Result<(), Precondition> {
+pub(super) fn check_allowed(server: &Server) -> Result<(), Precondition> {
     let Some(current) = &server.output_plugin_libraries else {
         return Ok(());
     };
-    let allowed: Vec<String> = list_items(current);
+    let allowed: Vec<String> = items(current);
     if allowed.iter().any(|library| library == PLUGIN) {
         return Ok(());
     }
@@ -92,30 +109,6 @@ fn check_allowed(server: &Server) -> Result<(), Precondition> {
         current: current.clone(),
         remedy: remedy.join(", "),
     })
-}
-
-/// The items of a list setting as `SHOW` prints it: separated by commas, an odd one in double quotes.
-fn list_items(list: &str) -> Vec<String> {
-    let mut items = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = list.chars().peekable();
-    while let Some(c) = chars.next() {
-        let item = items
-            .last_mut()
-            .expect("the list of items begins with one and only grows");
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                item.push('"');
-                chars.next();
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => items.push(String::new()),
-            c if c.is_whitespace() && !quoted => {}
-            c => item.push(c),
-        }
-    }
-    items.retain(|item| !item.is_empty());
-    items
 }
 
 /// One item as `ALTER SYSTEM SET ... =` takes it: each for itself, in quotes when it is no plain name.
@@ -145,10 +138,31 @@ pub(super) fn check_slot(name: &str, slot: &Slot, database: &str) -> Result<(), 
     }
 }
 
+/// Checks that stand-bys are kept in step with the slot, if that is wanted; with one that exists, they have to be already.
+pub(super) fn check_failover(name: &str, slot: Option<&Slot>, server: &Server) -> Result<(), Precondition> {
+    if server.version_num < slots::FAILOVER_SINCE {
+        return Err(Precondition::NoFailoverSlots {
+            version: server.version.clone(),
+        });
+    }
+    match slot {
+        Some(slot) if !slot.failover => Err(Precondition::NotFailover {
+            slot: name.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Checks that our slot can still be read.
 pub(super) fn check_slot_usable(name: &str, slot: &Slot) -> Result<(), Precondition> {
     if slot.wal_status.as_deref() == Some("lost") {
         return Err(Precondition::SlotLost {
+            slot: name.to_owned(),
+            reason: slot.invalidation_reason.clone(),
+        });
+    }
+    if slot.synced {
+        return Err(Precondition::SlotSynchronised {
             slot: name.to_owned(),
         });
     }
@@ -163,6 +177,11 @@ mod tests {
         slot: true,
         objects: true,
     };
+
+    /// The first that is lacking.
+    fn check_source(server: &Server, wanted: Wanted) -> Result<(), Precondition> {
+        of_source(server, wanted).into_iter().next().map_or(Ok(()), Err)
+    }
 
     fn server(change: impl FnOnce(&mut Server)) -> Server {
         let mut server = Server {
@@ -179,6 +198,8 @@ mod tests {
             role: "role".to_owned(),
             may_replicate: true,
             may_create: true,
+            encoding: "UTF8".to_owned(),
+            max_slot_wal_keep_size: None,
         };
         change(&mut server);
         server
@@ -251,14 +272,85 @@ mod tests {
 
     #[test]
     fn a_slot_that_lost_its_wal_is_not_used_again() {
-        let slot = |wal_status: &str| Slot {
+        check_slot_usable("s", &slot("extended")).unwrap();
+        let error = check_slot_usable("s", &slot("lost")).unwrap_err();
+        assert!(error.to_string().contains("wal_status is lost"), "{error}");
+        let invalidated = Slot {
+            invalidation_reason: Some("idle_timeout".to_owned()),
+            ..slot("lost")
+        };
+        let error = check_slot_usable("s", &invalidated).unwrap_err();
+        assert!(
+            error.to_string().contains("invalidation_reason is idle_timeout"),
+            "{error}"
+        );
+        let synced = Slot {
+            synced: true,
+            ..slot("reserved")
+        };
+        let error = check_slot_usable("s", &synced).unwrap_err();
+        assert!(
+            error.to_string().contains("give the URL of the primary"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn slots_that_stand_bys_are_kept_in_step_with_need_a_newer_server() {
+        let (old, new) = (server(|_| ()), server(|it| it.version_num = 170_000));
+        let failover = Slot {
+            failover: true,
+            ..slot("reserved")
+        };
+        assert!(matches!(
+            check_failover("s", None, &old),
+            Err(Precondition::NoFailoverSlots { .. })
+        ));
+        assert_eq!(check_failover("s", None, &new), Ok(()));
+        assert_eq!(check_failover("s", Some(&failover), &new), Ok(()));
+        assert!(matches!(
+            check_failover("s", Some(&slot("reserved")), &new),
+            Err(Precondition::NotFailover { .. })
+        ));
+    }
+
+    #[test]
+    fn everything_that_is_lacking_is_found_at_once() {
+        let server = server(|it| {
+            it.wal_level = "replica".to_owned();
+            it.encoding = "LATIN1".to_owned();
+            it.slots = 2;
+            it.may_replicate = false;
+            it.may_create = false;
+            it.output_plugin_libraries = Some("pgoutput".to_owned());
+        });
+        let codes: Vec<&str> = of_source(&server, EVERYTHING)
+            .iter()
+            .map(Precondition::code)
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                "encoding",
+                "wal_level",
+                "no_free_slot",
+                "no_replication_privilege",
+                "no_create_privilege",
+                "plugin_not_allowed"
+            ]
+        );
+    }
+
+    fn slot(wal_status: &str) -> Slot {
+        Slot {
             plugin: Some(PLUGIN.to_owned()),
             database: Some("app".to_owned()),
             active_pid: None,
             wal_status: Some(wal_status.to_owned()),
             confirmed: None,
-        };
-        check_slot_usable("s", &slot("extended")).unwrap();
-        assert!(check_slot_usable("s", &slot("lost")).is_err());
+            invalidation_reason: None,
+            failover: false,
+            synced: false,
+        }
     }
 }

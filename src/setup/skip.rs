@@ -2,8 +2,7 @@
 
 use pgstream_proto::Lsn;
 
-use super::error::Precondition;
-use super::preconditions;
+use super::{Precondition, preconditions};
 use crate::config::PgUrl;
 use crate::event::{Position, Source};
 use crate::store::{self, MigrationSet, PgPool, StoreError, dead_letters, server, slots, sources};

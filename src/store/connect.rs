@@ -11,6 +11,8 @@ use crate::config::{Host, PgUrl};
 
 /// Sessions of one pool: the store is asked rarely, and a server's connections are scarce.
 const MAX_CONNECTIONS: u32 = 12;
+/// Sessions of one pool that only looks.
+const MAX_LOOKING: u32 = 6;
 /// How long a new connection, or a free one of the pool, is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unused connection is closed after this time.
@@ -87,6 +89,26 @@ pub async fn connect(url: &PgUrl) -> Result<PgPool, StoreError> {
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(IDLE_TIMEOUT)
+        .connect_lazy_with(options))
+}
+
+/// A few connections for looking only, in which no statement takes longer than `limit`: what hangs on a lock of somebody
+/// must not outlive the one who asked. The first is made within `limit` too.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to_look(url: &PgUrl, limit: Duration) -> Result<PgPool, StoreError> {
+    // Zero would mean no limit.
+    let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128).to_string();
+    let options = connect_options(url, PINNED.iter().copied()).options([("statement_timeout", milliseconds)]);
+    let url = PgUrl {
+        connect_timeout: Some(url.connect_timeout.unwrap_or(limit).min(limit)),
+        ..url.clone()
+    };
+    check(&url, &options).await?;
+    Ok(PgPoolOptions::new()
+        .max_connections(MAX_LOOKING)
+        .acquire_timeout(limit)
         .connect_lazy_with(options))
 }
 

@@ -172,6 +172,49 @@ pub async fn ill(pool: &PgPool) -> Result<Vec<String>, StoreError> {
         .map_err(StoreError::table("read", "pgstream.webhook_endpoint_health"))
 }
 
+/// An endpoint that does not take what it should, or is not to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Troubled {
+    /// The endpoint.
+    pub url: String,
+    /// `paused`, `disabled`, or how it did when a running program last wrote it down.
+    pub state: String,
+    /// Since when.
+    pub since: Option<SystemTime>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// The endpoints that somebody is subscribed with, or something waits for, and that are not both active and healthy.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn troubled(pool: &PgPool) -> Result<Vec<Troubled>, StoreError> {
+    let rows: Vec<(String, String, Option<i64>, Option<String>)> = sqlx::query_as(
+        "SELECT t.url, t.state, (extract(epoch FROM t.since) * 1000000)::bigint, t.reason
+           FROM (SELECT url, standing AS state, changed_at AS since, reason
+                   FROM pgstream.webhook_endpoints WHERE standing <> 'active'
+                 UNION ALL
+                 SELECT h.url, h.health, h.since, h.reason
+                   FROM pgstream.webhook_endpoint_health AS h
+                   LEFT JOIN pgstream.webhook_endpoints AS e ON e.url = h.url AND e.standing <> 'active'
+                  WHERE h.health NOT IN ('healthy', 'paused', 'disabled') AND e.url IS NULL) AS t
+          WHERE EXISTS (SELECT FROM pgstream.webhook_subscriptions AS s WHERE s.url = t.url)
+             OR EXISTS (SELECT FROM pgstream.webhook_backlog AS b WHERE b.endpoint = t.url)
+          ORDER BY t.url",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(StoreError::query("look for endpoints in trouble"))?;
+    let row = |(url, state, since, reason)| Troubled {
+        url,
+        state,
+        since: time(since),
+        reason,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
 /// Hears of what operators do with endpoints. Holds one connection of the pool.
 #[derive(Debug)]
 pub struct Changes(Listening);

@@ -129,6 +129,22 @@ pub async fn list(pool: &PgPool, filter: &LetterFilter, limit: u32) -> Result<Ve
         .map_err(reading())
 }
 
+/// The youngest letters that are of no endpoint, as records are that could not be read; at most `limit`.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn without_endpoint(pool: &PgPool, limit: u32) -> Result<Vec<Letter>, StoreError> {
+    let mut query = QueryBuilder::new(format!(
+        "SELECT {COLUMNS} FROM pgstream.webhook_dead_letters WHERE endpoint IS NULL ORDER BY id DESC LIMIT "
+    ));
+    query.push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(pool).await.map_err(reading())?;
+    rows.iter()
+        .map(letter)
+        .collect::<Result<_, _>>()
+        .map_err(reading())
+}
+
 /// The payload of one letter, if it is still there.
 ///
 /// # Errors

@@ -148,6 +148,58 @@ async fn pending_in(session: &mut PgConnection, set: MigrationSet) -> Result<usi
     Ok(known.len() - applied.len())
 }
 
+/// What has been applied of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The last migration; `None` where there is none.
+    pub version: Option<i64>,
+    /// What there is to say of it.
+    pub state: AppliedState,
+}
+
+/// How the migrations of a set stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppliedState {
+    /// All have been applied.
+    Success,
+    /// So many are still to be applied.
+    Pending(usize),
+    /// One was not completed.
+    Failed,
+    /// They are those of another release.
+    OtherRelease,
+}
+
+/// What has been applied of `set`. Reads only.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn applied(pool: &PgPool, set: MigrationSet) -> Result<Applied, StoreError> {
+    let mut session = pool
+        .acquire()
+        .await
+        .map_err(StoreError::query("look up the applied migrations"))?;
+    let state = match pending_in(&mut session, set).await {
+        Ok(0) => AppliedState::Success,
+        Ok(lacking) => AppliedState::Pending(lacking),
+        Err(StoreError::OtherRelease { .. }) => AppliedState::OtherRelease,
+        Err(error) => return Err(error),
+    };
+    if state == AppliedState::Pending(set.steps().len()) {
+        return Ok(Applied { version: None, state });
+    }
+    let text = format!(
+        "SELECT max(version), coalesce(bool_and(success), true) FROM {}",
+        set.table()
+    );
+    let (version, are_complete) = sqlx::query_as(AssertSqlSafe(text))
+        .fetch_one(&mut *session)
+        .await
+        .map_err(StoreError::query("look up the applied migrations"))?;
+    let state = if are_complete { state } else { AppliedState::Failed };
+    Ok(Applied { version, state })
+}
+
 /// Applies what this database lacks of `set`, and says how many migrations that were. A database that lacks
 /// nothing is only read, so that a role without rights to create anything can do this too. Safe to be called by
 /// several programs at once.

@@ -16,7 +16,8 @@
 //! - [`sources`]: what is remembered of a source between two starts.
 //! - [`catalog`]: what the source's catalogs say about a table.
 //! - [`server`]: the server's settings and the role's rights, as `init` has to know them.
-//! - [`slots`]: replication slots: look, make, drop.
+//! - [`slots`]: replication slots: look, make, drop. [`slot_status`]: how ours does.
+//! - [`replica_identity`]: tables whose updates and deletes name no row.
 //! - [`blockers`]: who else's transaction something waits for.
 //!
 //! Imports only leaf `model` modules of other rooms. Queries are checked by the integration tests, not by sqlx's
@@ -37,9 +38,11 @@ pub mod letters;
 mod listening;
 pub mod migrate;
 pub mod relocation;
+pub mod replica_identity;
 pub mod schema_log;
 pub mod schema_log_mode;
 pub mod server;
+pub mod slot_status;
 pub mod slots;
 pub mod snapshot;
 pub mod sources;

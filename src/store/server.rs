@@ -1,11 +1,14 @@
 //! The server's settings and the role's rights, as `init` has to know them before it changes anything.
 
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgPool, Row};
+use sqlx::{AssertSqlSafe, FromRow, PgPool, Row};
 
 use pgstream_proto::Lsn;
 
 use super::StoreError;
+
+/// The SQLSTATE of what a role may not do.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// What a server says about itself, its settings and the role that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,10 @@ pub struct Server {
     pub may_replicate: bool,
     /// Whether the role may create schema `pgstream`, or objects in it where it exists.
     pub may_create: bool,
+    /// The encoding of the database.
+    pub encoding: String,
+    /// `max_slot_wal_keep_size` in bytes; `None` where slots may keep any amount of WAL.
+    pub max_slot_wal_keep_size: Option<u64>,
 }
 
 impl FromRow<'_, PgRow> for Server {
@@ -55,6 +62,10 @@ impl FromRow<'_, PgRow> for Server {
             role: row.try_get("role")?,
             may_replicate: row.try_get("may_replicate")?,
             may_create: row.try_get("may_create")?,
+            encoding: row.try_get("encoding")?,
+            max_slot_wal_keep_size: row
+                .try_get::<Option<i64>, _>("max_slot_wal_keep_size")?
+                .and_then(|bytes| u64::try_from(bytes).ok()),
         })
     }
 }
@@ -82,7 +93,10 @@ pub async fn describe(pool: &PgPool) -> Result<Server, StoreError> {
                     OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication'
                                                       AND pg_has_role(oid, 'MEMBER')) AS may_replicate,
                 coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'pgstream'),
-                         has_database_privilege(current_database(), 'CREATE')) AS may_create",
+                         has_database_privilege(current_database(), 'CREATE')) AS may_create,
+                current_setting('server_encoding') AS encoding,
+                (SELECT nullif(setting::bigint, -1) * 1048576 FROM pg_settings
+                  WHERE name = 'max_slot_wal_keep_size') AS max_slot_wal_keep_size",
     )
     .fetch_one(pool)
     .await
@@ -99,7 +113,6 @@ pub async fn may_create_event_triggers(pool: &PgPool) -> Result<bool, StoreError
         CREATE FUNCTION pg_temp.pgstream_trial() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
         CREATE EVENT TRIGGER pgstream_trial ON ddl_command_end EXECUTE FUNCTION pg_temp.pgstream_trial();";
     const ACTION: &str = "try to create an event trigger";
-    const INSUFFICIENT_PRIVILEGE: &str = "42501";
     let mut transaction = pool.begin().await.map_err(StoreError::query(ACTION))?;
     let tried = sqlx::raw_sql(TRIAL)
         .execute(&mut *transaction)
@@ -110,6 +123,70 @@ pub async fn may_create_event_triggers(pool: &PgPool) -> Result<bool, StoreError
         Ok(_) => Ok(true),
         Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// What the source has of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnSchema {
+    /// Schema `pgstream`.
+    pub schema: bool,
+    /// Table `pgstream.schema_log`.
+    pub schema_log: bool,
+}
+
+/// Looks what the source has of ours.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn own_schema(pool: &PgPool) -> Result<OwnSchema, StoreError> {
+    // Out of the catalogs, since names can be looked up only by roles that may use the schema.
+    let (schema, schema_log) = sqlx::query_as(
+        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'pgstream'),
+                EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                         WHERE n.nspname = 'pgstream' AND c.relname = 'schema_log')",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(StoreError::query("look for schema pgstream"))?;
+    Ok(OwnSchema { schema, schema_log })
+}
+
+/// Changes a setting of the server by `ALTER SYSTEM`, and has it read its settings again.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn alter_system(pool: &PgPool, statement: &str) -> Result<(), StoreError> {
+    let failed = || StoreError::query("change a setting of the server");
+    // By itself: it may not be in a transaction, which several statements in one message would be.
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(pool)
+        .await
+        .map_err(failed())?;
+    sqlx::query("SELECT pg_reload_conf()")
+        .execute(pool)
+        .await
+        .map(drop)
+        .map_err(failed())
+}
+
+/// Whether the server has a setting of this name, be it hidden from the role or not.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn knows_setting(pool: &PgPool, name: &str) -> Result<bool, StoreError> {
+    const UNDEFINED_OBJECT: &str = "42704";
+    const ACTION: &str = "ask for a setting of the server";
+    let asked = sqlx::query("SELECT current_setting($1)")
+        .bind(name)
+        .execute(pool)
+        .await
+        .map_err(StoreError::query(ACTION));
+    match asked {
+        Err(error) if error.sqlstate() == Some(UNDEFINED_OBJECT) => Ok(false),
+        // What may not be seen is there.
+        Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => Ok(true),
+        asked => asked.map(|_| true),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, FromRow, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection, PgPool, Row};
 
 use pgstream_proto::Lsn;
 use tokio::time::timeout;
@@ -12,6 +12,9 @@ use super::StoreError;
 
 /// The output plugin of our slots.
 pub const PLUGIN: &str = "wal2json";
+
+/// The first version, as a number, whose slots stand-bys can be kept in step with.
+pub const FAILOVER_SINCE: i32 = 170_000;
 
 /// How long a trial slot may take. The server loads the plugin before it begins to wait for transactions, so a trial
 /// that takes longer has succeeded in what it is for.
@@ -36,6 +39,12 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// What it has confirmed; a physical slot has confirmed nothing.
     pub confirmed: Option<Lsn>,
+    /// Why it cannot be used any more, where the server says so (PostgreSQL 17).
+    pub invalidation_reason: Option<String>,
+    /// Whether stand-bys are kept in step with it (PostgreSQL 17).
+    pub failover: bool,
+    /// Whether it is kept in step with that of another server, and so cannot be used (PostgreSQL 17).
+    pub synced: bool,
 }
 
 impl FromRow<'_, PgRow> for Slot {
@@ -48,20 +57,30 @@ impl FromRow<'_, PgRow> for Slot {
             confirmed: row
                 .try_get::<Option<&str>, _>("confirmed")?
                 .and_then(|confirmed| confirmed.parse().ok()),
+            invalidation_reason: row.try_get("invalidation_reason")?,
+            failover: row.try_get("failover")?,
+            synced: row.try_get("synced")?,
         })
     }
 }
+
+/// The columns of a [`Slot`] out of `pg_replication_slots AS s`. Those that older servers lack are taken out of the row as a
+/// whole, so that one statement does for all of them.
+pub(super) const COLUMNS: &str =
+    "s.plugin::text AS plugin, s.database::text AS database, s.active_pid, s.wal_status,
+    s.confirmed_flush_lsn::text AS confirmed,
+    to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,
+    coalesce((to_jsonb(s) ->> 'failover')::boolean, false) AS failover,
+    coalesce((to_jsonb(s) ->> 'synced')::boolean, false) AS synced";
 
 /// The slot of this name, in whatever database it is.
 ///
 /// # Errors
 /// [`StoreError::Query`]
 pub async fn find(pool: &PgPool, name: &str) -> Result<Option<Slot>, StoreError> {
-    sqlx::query_as(
-        "SELECT plugin::text, database::text, active_pid, wal_status,
-                confirmed_flush_lsn::text AS confirmed
-           FROM pg_replication_slots WHERE slot_name = $1",
-    )
+    sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM pg_replication_slots AS s WHERE s.slot_name = $1"
+    )))
     .bind(name)
     .fetch_optional(pool)
     .await
@@ -119,7 +138,7 @@ pub async fn advance(pool: &PgPool, name: &str, to: Lsn) -> Result<Lsn, StoreErr
 pub async fn try_plugin(pool: &PgPool) -> Result<(), StoreError> {
     let name = format!("pgstream_trial_{:08x}", fastrand::u32(..));
     let mut session = own_session(pool, TRIAL_TIMEOUT).await?;
-    let outcome = create_in(&mut session, &name, true).await;
+    let outcome = create_in(&mut session, &name, Creation::Trial).await;
     // A temporary slot outlives its failed creation; it must not take the place of the real one.
     sqlx::query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1")
         .bind(&name)
@@ -139,18 +158,44 @@ pub async fn try_plugin(pool: &PgPool) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Query`]; SQLSTATE [`QUERY_CANCELED`] means that `limit` has passed.
-pub async fn create(pool: &PgPool, name: &str, limit: Duration) -> Result<(), StoreError> {
+pub async fn create(pool: &PgPool, name: &str, failover: bool, limit: Duration) -> Result<(), StoreError> {
+    let creation = if failover {
+        Creation::Failover
+    } else {
+        Creation::Lasting
+    };
     let mut session = own_session(pool, limit).await?;
-    let outcome = create_in(&mut session, name, false).await;
+    let outcome = create_in(&mut session, name, creation).await;
     close(session).await;
     outcome
 }
 
-async fn create_in(session: &mut PgConnection, name: &str, temporary: bool) -> Result<(), StoreError> {
-    sqlx::query("SELECT FROM pg_create_logical_replication_slot($1, $2, $3)")
+/// Which kind of slot is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Creation {
+    /// One that ends with its session.
+    Trial,
+    /// One that stays.
+    Lasting,
+    /// One that stays, and that stand-bys are kept in step with.
+    Failover,
+}
+
+impl Creation {
+    /// The statement. What only newer servers know is said only where it is asked for.
+    const fn statement(self) -> &'static str {
+        match self {
+            Self::Trial => "SELECT FROM pg_create_logical_replication_slot($1, $2, temporary => true)",
+            Self::Lasting => "SELECT FROM pg_create_logical_replication_slot($1, $2)",
+            Self::Failover => "SELECT FROM pg_create_logical_replication_slot($1, $2, failover => true)",
+        }
+    }
+}
+
+async fn create_in(session: &mut PgConnection, name: &str, creation: Creation) -> Result<(), StoreError> {
+    sqlx::query(creation.statement())
         .bind(name)
         .bind(PLUGIN)
-        .bind(temporary)
         .execute(session)
         .await
         .map_err(StoreError::query("create the replication slot"))?;
@@ -196,4 +241,23 @@ async fn set(session: &mut PgConnection, name: &str, value: &str) -> Result<(), 
         .execute(session)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Creation;
+
+    #[test]
+    fn older_servers_are_not_told_what_they_do_not_know() {
+        for (creation, knows) in [
+            (Creation::Trial, "temporary => true"),
+            (Creation::Lasting, "($1, $2)"),
+            (Creation::Failover, "failover => true"),
+        ] {
+            let statement = creation.statement();
+            assert!(statement.contains(knows), "{statement}");
+            let says_failover = statement.contains("failover");
+            assert_eq!(says_failover, creation == Creation::Failover, "{statement}");
+        }
+    }
 }

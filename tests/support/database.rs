@@ -107,6 +107,8 @@ pub(crate) fn init_options(source: PgUrl) -> InitOptions {
         slot: SLOT.to_owned(),
         timeout: DEADLINE,
         schema_log: None,
+        failover: false,
+        allow_plugin: false,
     }
 }
 

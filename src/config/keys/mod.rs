@@ -126,7 +126,7 @@ pub const LISTENER_RETRIES: RetryKeys = RetryKeys {
 };
 
 /// Every key there is, in the README's order.
-pub const KEYS: [Key; 44] = [
+pub const KEYS: [Key; 46] = [
     LISTENER_URL,
     MODE,
     SLOT_NAME,
@@ -136,6 +136,9 @@ pub const KEYS: [Key; 44] = [
     LISTENER_BACKOFF_INTERVAL,
     LISTENER_BACKOFF_MAX_RETRIES,
     LISTENER_DISABLE_RETRIES,
+    PLUGIN_INCLUDE_XIDS,
+    PLUGIN_ADD_TABLES,
+    PLUGIN_FILTER_TABLES,
     HEARTBEAT_INTERVAL,
     STORE_URL,
     CACHE_ENABLED,
@@ -169,12 +172,6 @@ pub const KEYS: [Key; 44] = [
     SCHEMA_LOG_RETENTION,
     INCLUDE_TABLES,
     EXCLUDE_TABLES,
-    Key::text(
-        "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_INCLUDE_XIDS",
-        "source.postgres.replication.plugin.include_xids",
-        NotYet("passing options to wal2json"),
-        "Have wal2json write the transaction's number",
-    ),
     Key::text(
         "PGSTREAM_METRICS_ADDRESS",
         "instrumentation.metrics.address",

@@ -75,6 +75,32 @@ pub const LISTENER_DISABLE_RETRIES: Key = Key::text(
     "End the program when the replication connection is lost, instead of connecting again",
 );
 
+/// Whether the plugin writes the transaction's number.
+pub const PLUGIN_INCLUDE_XIDS: Key = Key::text(
+    "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_INCLUDE_XIDS",
+    "source.postgres.replication.plugin.include_xids",
+    Default("true"),
+    "Have wal2json write the number of each transaction. Only `true`: existing rows and changes could not be told apart without it",
+);
+
+/// The only tables that the plugin sends.
+pub const PLUGIN_ADD_TABLES: Key = Key::list(
+    "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_ADD_TABLES",
+    "source.postgres.replication.plugin.add_tables",
+    Derived("what the filter includes"),
+    r"The only tables that wal2json sends, as its option `add-tables` has them: `schema.table`, `*` for a whole name, a backslash before a blank, quote, comma, dot or asterisk of a name; partitions by their own names. What pgstream needs of its own is added",
+    ",",
+);
+
+/// Tables that the plugin leaves out.
+pub const PLUGIN_FILTER_TABLES: Key = Key::list(
+    "PGSTREAM_POSTGRES_REPLICATION_PLUGIN_FILTER_TABLES",
+    "source.postgres.replication.plugin.filter_tables",
+    Derived("what the filter excludes"),
+    "Tables that wal2json leaves out beside those, as its option `filter-tables` has them; written alike",
+    ",",
+);
+
 /// How often a message of our own is sent.
 pub const HEARTBEAT_INTERVAL: Key = Key::text(
     "PGSTREAM_POSTGRES_HEARTBEAT_INTERVAL",

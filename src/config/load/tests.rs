@@ -296,6 +296,31 @@ fn the_store_needs_one_url_only() {
 }
 
 #[test]
+fn what_can_be_looked_at_needs_no_other_setting_to_be_right() {
+    let load = |pairs: &[(&str, &str)]| {
+        Targets::load(&environment(pairs)).map(|found| (found.source.port, found.store.port, found.slot))
+    };
+    let wrong = (keys::WORKER_COUNT.name, "many");
+    assert_eq!(
+        load(&[(keys::LISTENER_URL.name, URL), wrong]),
+        Some((5432, 5432, "pgstream_postgres_slot".to_owned()))
+    );
+    let store = (keys::STORE_URL.name, "postgres://s:5433/s?sslmode=disable");
+    let slot = (keys::SLOT_NAME.name, "another");
+    assert_eq!(
+        load(&[(keys::LISTENER_URL.name, URL), store, slot, wrong]),
+        Some((5432, 5433, "another".to_owned()))
+    );
+    assert_eq!(load(&[store]), None);
+    assert_eq!(load(&[(keys::LISTENER_URL.name, "nonsense"), store]), None);
+    let whole = Config::load(&environment(&[(keys::LISTENER_URL.name, URL)])).unwrap();
+    assert_eq!(
+        Targets::load(&environment(&[(keys::LISTENER_URL.name, URL)])),
+        Some(Targets::from(&whole))
+    );
+}
+
+#[test]
 fn unknown_variables_of_the_environment_are_warnings() {
     let sources = environment(&[
         (keys::LISTENER_URL.name, URL),
@@ -341,16 +366,50 @@ fn the_mode_says_what_the_tables_say() {
     assert!(told.contains("needs PGSTREAM_POSTGRES_SNAPSHOT_TABLES"), "{told}");
 }
 
+#[test]
+fn the_plugin_cannot_be_told_to_withhold_what_is_needed() {
+    let load = |key: &Key, value: &str| {
+        Config::load(&environment(&[(keys::LISTENER_URL.name, URL), (key.name, value)]))
+            .map(|config| config.plugin)
+            .map_err(|error| error.to_string())
+    };
+    for (key, value, words) in [
+        (
+            &keys::PLUGIN_INCLUDE_XIDS,
+            "false",
+            "cannot be false: by the transaction's number",
+        ),
+        (&keys::PLUGIN_INCLUDE_XIDS, "perhaps", "neither true nor false"),
+        (&keys::PLUGIN_ADD_TABLES, "orders", "write schema.table"),
+        (&keys::PLUGIN_FILTER_TABLES, "public.a b", "a backslash before it"),
+        (&keys::PLUGIN_FILTER_TABLES, "*.*", "pgstream.schema_log"),
+        (&keys::PLUGIN_FILTER_TABLES, "*.schema_log", "pgstream.schema_log"),
+        (
+            &keys::PLUGIN_FILTER_TABLES,
+            "a.b,pgstream.*",
+            "pgstream.schema_log",
+        ),
+    ] {
+        let error = load(key, value).unwrap_err();
+        assert!(error.contains(key.name) && error.contains(words), "{error}");
+    }
+    assert!(load(&keys::PLUGIN_INCLUDE_XIDS, "true").is_ok());
+    let plugin = load(&keys::PLUGIN_FILTER_TABLES, r"public.a\ b, *.log").unwrap();
+    assert!(plugin.filter.matches("public", "a b") && plugin.filter.matches("any", "log"));
+}
+
 /// A valid value of a key that is not its default.
 fn sample(key: &Key) -> &'static str {
     match (key.kind, &key.state) {
         (Kind::Url, _) => "postgres://u:p%23w@h:7/d",
+        (Kind::List(_), _) if key.path.contains(".plugin.") => "a.b,c.*",
         (Kind::List(_), _) => "a,b.*",
         (Kind::Text, State::Default("false")) => "true",
         (Kind::Text, State::Default(text)) if text.ends_with("iB") => "7MiB",
         (Kind::Text, State::Default(text)) if text.ends_with(['s', 'h', 'd']) => "7s",
         (Kind::Text, State::Default(text)) if text.contains(':') => ":7",
         _ if key.name == keys::MODE.name => "replication",
+        _ if key.name == keys::PLUGIN_INCLUDE_XIDS.name => "on",
         _ if key.name == keys::SLOT_NAME.name => "another_slot",
         _ if key.name == keys::BACKOFF_INTERVAL.name => "7s",
         _ => "7",
@@ -413,7 +472,7 @@ fn every_setting_means_the_same_in_yaml_and_in_lines() {
         let (_yaml, in_yaml) = yaml(&set);
         let config = Config::load(&in_yaml).unwrap();
         assert_eq!(config, Config::load(&in_lines).unwrap(), "{}", key.name);
-        if key.name != keys::MODE.name {
+        if ![keys::MODE.name, keys::PLUGIN_INCLUDE_XIDS.name].contains(&key.name) {
             assert_ne!(config, base, "{} has no effect", key.name);
         }
     }

@@ -101,6 +101,39 @@ pub async fn holds(pool: &PgPool, slot: &str) -> Result<Vec<Hold>, StoreError> {
         .map_err(failed("read"))
 }
 
+/// What is held altogether.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeldTotals {
+    /// Tables whose changes are held back for an endpoint.
+    pub holds: u64,
+    /// The changes.
+    pub changes: u64,
+    /// Their bytes of payload.
+    pub bytes: u64,
+}
+
+/// What is held for a slot.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn held_totals(pool: &PgPool, slot: &str) -> Result<HeldTotals, StoreError> {
+    let (holds, changes, bytes): (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(DISTINCT h.id), count(c.seq), coalesce(sum(c.bytes), 0)::bigint
+           FROM pgstream.snapshot_holds AS h
+           LEFT JOIN pgstream.snapshot_held AS c ON c.hold = h.id
+          WHERE h.slot = $1",
+    )
+    .bind(slot)
+    .fetch_one(pool)
+    .await
+    .map_err(failed("read"))?;
+    Ok(HeldTotals {
+        holds: holds.unsigned_abs(),
+        changes: changes.unsigned_abs(),
+        bytes: bytes.unsigned_abs(),
+    })
+}
+
 /// The bytes that are held by a hold.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ mod state;
 
 pub use backfills::{BackfillNews, backfills, cancel, fail, request};
 pub use endpoints::{LeftOut, are_fresh, has_history, left_out, left_out_of, slot_made, stream_starts};
-pub use holds::{Held, Released, end_hold, held_bytes, hold, holds, keep, release};
+pub use holds::{Held, HeldTotals, Released, end_hold, held_bytes, held_totals, hold, holds, keep, release};
 pub use reading::{Reading, Rows};
 pub use relations::relations;
 pub use state::{

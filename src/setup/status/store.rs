@@ -1,0 +1,141 @@
+//! What is looked at in the store.
+
+use tokio::time::Instant;
+
+use super::document::{
+    BacklogReport, DeadLetterReport, HeldReport, MigrationReport, RecordReport, SnapshotReport,
+    TroubledEndpoint,
+};
+use super::source::migration_report;
+use crate::operator::documents::timestamp;
+use crate::operator::{backfills, snapshots};
+use crate::setup::findings::{NotLookedAt, by, chain, keep};
+use crate::store::backlog::{self, Totals};
+use crate::store::endpoints::{self, Troubled};
+use crate::store::letters::{self, Letter, LetterCount, LetterFilter};
+use crate::store::snapshot::held_totals;
+use crate::store::{MigrationSet, PgPool, StoreError, migrate, subscriptions};
+use crate::subscription::model::Subscription;
+
+/// So many records without an endpoint are listed.
+const MAX_RECORDS: u32 = 10;
+
+/// What was found. `None` was not looked at, or is not there yet.
+#[derive(Debug, Default)]
+pub(super) struct StoreFacts {
+    pub(super) migration: Option<MigrationReport>,
+    pub(super) subscriptions: Option<Vec<Subscription>>,
+    pub(super) troubled: Option<Vec<TroubledEndpoint>>,
+    pub(super) backlog: Option<BacklogReport>,
+    pub(super) dead_letters: Option<DeadLetterReport>,
+    pub(super) snapshot: Option<SnapshotReport>,
+    pub(super) missing: Vec<NotLookedAt>,
+}
+
+/// Looks at all of it side by side, once it is known that the tables are there.
+pub(super) async fn look(pool: &PgPool, slot: &str, deadline: Instant) -> StoreFacts {
+    let mut facts = StoreFacts::default();
+    let migration = by(deadline, migrate::applied(pool, MigrationSet::Store)).await;
+    let migration = keep("store_migration", migration, &mut facts.missing);
+    facts.migration = migration.map(migration_report);
+    if facts.migration.is_some_and(|found| found.version.is_none()) {
+        return facts;
+    }
+    let (subscriptions, troubled, backlog, dead_letters, snapshot) = tokio::join!(
+        by(deadline, subscriptions::list(pool)),
+        by(deadline, endpoints::troubled(pool)),
+        by(deadline, backlog::totals(pool)),
+        by(deadline, dead_letters(pool)),
+        by(deadline, snapshot(pool, slot)),
+    );
+    let missing = &mut facts.missing;
+    facts.subscriptions = keep("subscriptions", subscriptions, missing);
+    facts.troubled = keep("endpoints_in_trouble", troubled, missing)
+        .map(|found| found.into_iter().map(TroubledEndpoint::from).collect());
+    facts.backlog = keep("backlog", backlog, missing).map(|totals| BacklogReport::from(&totals));
+    facts.dead_letters = keep("dead_letters", dead_letters, missing);
+    facts.snapshot = keep("snapshot", snapshot, missing);
+    facts
+}
+
+async fn dead_letters(pool: &PgPool) -> Result<DeadLetterReport, StoreError> {
+    let counts = letters::count(pool, &LetterFilter::default()).await?;
+    let sum = |of: fn(&LetterCount) -> bool| {
+        counts
+            .iter()
+            .filter(|count| of(count))
+            .map(|count| count.letters)
+            .sum()
+    };
+    let without_endpoint: u64 = sum(|count| count.endpoint.is_none());
+    let records = match without_endpoint {
+        0 => Vec::new(),
+        _ => letters::without_endpoint(pool, MAX_RECORDS).await?,
+    };
+    Ok(DeadLetterReport {
+        undelivered: sum(|count| count.endpoint.is_some()),
+        without_endpoint,
+        records: records.into_iter().map(RecordReport::from).collect(),
+    })
+}
+
+/// Why the reading of rows could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoSnapshot(String);
+
+async fn snapshot(pool: &PgPool, slot: &str) -> Result<SnapshotReport, NoSnapshot> {
+    let failed = |error: &dyn std::error::Error| NoSnapshot(chain(error));
+    let tables = snapshots::list(pool)
+        .await
+        .map_err(|error| failed(&error))?
+        .tables;
+    let backfills = backfills::list(pool)
+        .await
+        .map_err(|error| failed(&error))?
+        .backfills;
+    let held = held_totals(pool, slot).await.map_err(|error| failed(&error))?;
+    Ok(SnapshotReport {
+        tables: tables.into_iter().filter(|table| table.slot == slot).collect(),
+        backfills: backfills.into_iter().filter(|one| one.slot == slot).collect(),
+        held: HeldReport {
+            holds: held.holds,
+            changes: held.changes,
+            bytes: held.bytes,
+        },
+    })
+}
+
+impl From<Troubled> for TroubledEndpoint {
+    fn from(found: Troubled) -> Self {
+        Self {
+            url: found.url,
+            state: found.state,
+            since: found.since.map(timestamp),
+            reason: found.reason,
+        }
+    }
+}
+
+impl From<&Vec<Totals>> for BacklogReport {
+    fn from(totals: &Vec<Totals>) -> Self {
+        Self {
+            rows: totals.iter().map(|one| one.rows).sum(),
+            bytes: totals.iter().map(|one| one.bytes).sum(),
+            oldest: totals.iter().filter_map(|one| one.oldest).min().map(timestamp),
+            endpoints: totals.len(),
+        }
+    }
+}
+
+impl From<Letter> for RecordReport {
+    fn from(letter: Letter) -> Self {
+        Self {
+            id: letter.id,
+            reason: letter.reason,
+            lsn: letter.lsn,
+            died_at: timestamp(letter.died_at),
+            error: letter.last_error,
+        }
+    }
+}
