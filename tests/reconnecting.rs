@@ -14,8 +14,9 @@ use crate::support::proxy::{Fault, Proxy};
 use crate::support::receiver::Receiver;
 use crate::support::world::{Change, DEADLINE, Gate, Sql, World, receiver, webhook_id};
 
-/// Connections are made again fast.
-const FAST: [(&str, &str); 2] = [
+/// Connections are made again fast, and deliveries that are held are waited for.
+const FAST: [(&str, &str); 3] = [
+    ("PGSTREAM_WEBHOOK_NOTIFIER_CLIENT_TIMEOUT", "60s"),
     ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_INITIAL_INTERVAL", "10ms"),
     ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_MAX_INTERVAL", "100ms"),
 ];
@@ -140,8 +141,8 @@ fn walsenders_that_are_terminated_lose_and_repeat_nothing() {
     let program = start(&world);
     subscribe(&program, &receiver);
     for round in 0..5 {
-        insert(&mut world.sql, round * 20 + 1..=round * 20 + 20);
         let before = gate.arrived();
+        insert(&mut world.sql, round * 20 + 1..=round * 20 + 20);
         wait_for_arrivals(&gate, before + 1);
         // What is in flight stays there.
         world

@@ -107,7 +107,7 @@ fn run_upgrades_a_database_in_place_and_keeps_its_subscriptions() {
     assert_eq!(sql.values::<String>(SUBSCRIPTIONS), before);
     assert_eq!(
         sql.value::<i64>("SELECT max(version) FROM pgstream.store_migrations"),
-        6
+        7
     );
     let key = |request: &Arc<Request>| request.json()["Data"]["columns"][0]["value"].as_i64();
     let mut keys: Vec<Option<i64>> = receiver.requests().iter().map(key).collect();
