@@ -55,6 +55,17 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// What these problems come to, where a database could be looked at or none.
+    pub(super) fn of(is_anything_reached: bool, problems: &[Finding]) -> Self {
+        match (is_anything_reached, problems.is_empty()) {
+            (false, _) => Self::Unknown,
+            (true, true) => Self::Healthy,
+            (true, false) => Self::Problems,
+        }
+    }
+}
+
 /// A part that could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotLookedAt {

@@ -53,7 +53,7 @@ pub async fn check(targets: Option<&Targets>, config_errors: &[String]) -> Check
     if targets.source != targets.store {
         problems.extend(unreachable("store", &store));
     }
-    let nothing_reached = of_source.is_none() && of_store.is_none();
+    let is_anything_reached = of_source.is_some() || of_store.is_some();
     let (server, of_source) = of_source.unzip();
     let checks = [
         Items::SOURCE.told(
@@ -78,11 +78,7 @@ pub async fn check(targets: Option<&Targets>, config_errors: &[String]) -> Check
     problems.extend(not_looked_at.iter().map(NotLookedAt::finding));
     Check {
         version: DOCUMENT_VERSION,
-        status: match (nothing_reached, problems.is_empty()) {
-            (true, _) => Verdict::Unknown,
-            (false, true) => Verdict::Healthy,
-            (false, false) => Verdict::Problems,
-        },
+        status: Verdict::of(is_anything_reached, &problems),
         problems,
         hints,
         not_looked_at,
@@ -160,27 +156,13 @@ async fn check_source(pool: &PgPool, targets: &Targets, deadline: Instant) -> (O
 
 /// What can only be known by trying.
 async fn try_out(pool: &PgPool, server: &Server, wanted: Wanted, deadline: Instant, found: &mut Found) {
-    let is_ready = |lacking: &[Precondition]| {
-        // The trial of the plugin needs a server that makes slots, and room for one.
-        !lacking.iter().any(|lacking| {
-            matches!(
-                lacking,
-                Precondition::Version { .. }
-                    | Precondition::Standby
-                    | Precondition::WalLevel { .. }
-                    | Precondition::NoFreeSlot { .. }
-                    | Precondition::Replication { .. }
-                    | Precondition::PluginNotAllowed { .. }
-            )
-        })
-    };
+    let is_ready = can_make_slots(&found.lacking);
     let triggers = async {
         match wanted.objects && !server.in_recovery {
             true => by(deadline, server::may_create_event_triggers(pool)).await,
             false => Ok(true),
         }
     };
-    let is_ready = is_ready(&found.lacking);
     let plugin = async {
         match wanted.slot && is_ready {
             true => {
@@ -217,6 +199,21 @@ async fn try_out(pool: &PgPool, server: &Server, wanted: Wanted, deadline: Insta
             reason,
         }),
     }
+}
+
+/// Whether the plugin can be tried: that needs a server that makes slots, and room for one.
+fn can_make_slots(lacking: &[Precondition]) -> bool {
+    !lacking.iter().any(|lacking| {
+        matches!(
+            lacking,
+            Precondition::Version { .. }
+                | Precondition::Standby
+                | Precondition::WalLevel { .. }
+                | Precondition::NoFreeSlot { .. }
+                | Precondition::Replication { .. }
+                | Precondition::PluginNotAllowed { .. }
+        )
+    })
 }
 
 async fn check_store(pool: &PgPool, deadline: Instant) -> Found {

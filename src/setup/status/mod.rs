@@ -2,9 +2,11 @@
 //!
 //! Both databases are looked at side by side, each part of them by itself and until one common deadline: what is down, or
 //! hangs on somebody's lock, is said to be so, and hides nothing else. What is found is written down in one document
-//! ([`document`]), which [`judge`] reads as an operator would.
+//! ([`document`]), which `judge` reads as an operator would.
 
+mod deliveries;
 pub mod document;
+mod identity;
 mod judge;
 mod source;
 mod store;

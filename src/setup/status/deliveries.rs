@@ -1,0 +1,93 @@
+//! What there is to say of endpoints, of what was given up, and of rows that are read. Pure.
+
+use super::store::StoreFacts;
+use crate::setup::findings::Finding;
+
+/// The problems and hints of everything that is delivered, or is not.
+pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &mut Vec<Finding>) {
+    for endpoint in facts.troubled.iter().flatten() {
+        let since = endpoint
+            .since
+            .as_ref()
+            .map_or_else(String::new, |since| format!(" since {since}"));
+        let reason = endpoint
+            .reason
+            .as_ref()
+            .map_or_else(String::new, |reason| format!(": {reason}"));
+        let message = format!("endpoint {} is {}{since}{reason}", endpoint.url, endpoint.state);
+        let url = &endpoint.url;
+        let (list, remedy) = match endpoint.state.as_str() {
+            "paused" => (&mut *problems, format!("run pgstream endpoints resume {url}")),
+            "disabled" => (&mut *problems, format!("run pgstream endpoints enable {url}")),
+            "draining" => (
+                &mut *hints,
+                "nothing is to be done: it takes its backlog".to_owned(),
+            ),
+            _ => (
+                &mut *problems,
+                format!("mend the receiver; pgstream endpoints show {url} tells its last error"),
+            ),
+        };
+        list.push(Finding::new("endpoint_in_trouble", message, remedy));
+    }
+    if let Some(letters) = &facts.dead_letters {
+        if letters.undelivered > 0 {
+            problems.push(Finding::new(
+                "dead_letters",
+                format!(
+                    "{} events could not be delivered and are dead letters",
+                    letters.undelivered
+                ),
+                "look at them with pgstream deadletters list, and run pgstream deadletters replay or discard",
+            ));
+        }
+        if letters.without_endpoint > 0 {
+            problems.push(Finding::new(
+                "unparsable_records",
+                format!(
+                    "{} records of the stream were delivered to nobody, because they could not be read or were skipped",
+                    letters.without_endpoint
+                ),
+                "look at them with pgstream deadletters show ID, and run pgstream deadletters discard",
+            ));
+        }
+    }
+    snapshot_findings(facts, problems, hints);
+}
+
+fn snapshot_findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &mut Vec<Finding>) {
+    let Some(snapshot) = &facts.snapshot else {
+        return;
+    };
+    for table in snapshot
+        .tables
+        .iter()
+        .filter(|table| table.read.state == "waiting")
+    {
+        hints.push(Finding::new(
+            "table_waiting",
+            format!(
+                "the rows of {}.{} wait for the first subscription to its inserts",
+                table.read.schema, table.read.table
+            ),
+            "subscribe, or start with --snapshot-without-subscribers",
+        ));
+    }
+    for backfill in snapshot
+        .backfills
+        .iter()
+        .filter(|backfill| backfill.state == "failed")
+    {
+        let reason = backfill.tables.iter().find_map(|table| table.problem.as_deref());
+        problems.push(Finding::new(
+            "backfill_failed",
+            format!(
+                "backfill {} for {} failed{}",
+                backfill.id,
+                backfill.url,
+                reason.map_or_else(String::new, |reason| format!(": {reason}"))
+            ),
+            "mend the cause and ask for it again with pgstream backfill",
+        ));
+    }
+}
