@@ -38,5 +38,6 @@ mod standby;
 mod store;
 mod stream;
 mod tear_down;
+mod tls;
 mod tutorial;
 mod upgrade;

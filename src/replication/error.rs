@@ -1,33 +1,15 @@
 //! What can go wrong with the replication connection.
 
-use std::fmt;
-use std::io;
-use std::time::Duration;
-
-use pgstream_proto::backend::ErrorFields;
 use pgstream_proto::{BackendMessage, DecodeError, EncodeError};
+
+use crate::connect::{ConnectError, ServerError};
 
 /// Trouble with the replication connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicationError {
-    /// No connection to the server.
-    #[error(
-        "could not connect to PostgreSQL at {address}: is it running there, and does PGSTREAM_POSTGRES_LISTENER_URL name it?"
-    )]
-    Connect {
-        /// Host and port, or the socket's path.
-        address: String,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// The server did not answer in time.
-    #[error("PostgreSQL at {address} did not complete the connection within {}", humantime::format_duration(*within))]
-    ConnectTimeout {
-        /// Host and port, or the socket's path.
-        address: String,
-        /// How long was waited.
-        within: Duration,
-    },
+    /// No session on the server.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The server closed the connection.
     #[error("PostgreSQL closed the replication connection")]
     Closed,
@@ -39,23 +21,6 @@ pub enum ReplicationError {
         /// What it said.
         error: ServerError,
     },
-    /// The server asks for a password and the URL has none.
-    #[error(
-        "PostgreSQL asks for the password of user {user:?} and the URL has none: add it as postgres://{user}:<password>@…"
-    )]
-    NoPassword {
-        /// The user of the URL.
-        user: String,
-    },
-    /// The server offers no way of authentication that is supported.
-    #[error("PostgreSQL offers the SASL mechanisms {offered}; supported is SCRAM-SHA-256")]
-    NoMechanism {
-        /// What it offers.
-        offered: String,
-    },
-    /// The SCRAM exchange failed.
-    #[error("the SCRAM-SHA-256 exchange with PostgreSQL failed")]
-    Scram(#[source] io::Error),
     /// A message that does not belong there.
     #[error("PostgreSQL sent {message} where {expected} was expected")]
     Unexpected {
@@ -107,7 +72,26 @@ impl ReplicationError {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Server { error, .. } => Some(&error.code),
+            Self::Connect(error) => error.server().map(|error| error.code.as_str()),
             _ => None,
+        }
+    }
+
+    /// Whether trying again will not mend it: an operator has to change the configuration, a file, the role, the slot or the
+    /// server. What may heal are the network, a server that is starting, stopping, too full or of the wrong kind for now, and a
+    /// slot that somebody else uses.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_permanent(),
+            Self::Server { error, .. } => error.is_permanent(),
+            Self::SlotNotFound { .. } | Self::WrongSlot { .. } => true,
+            Self::Closed
+            | Self::Unexpected { .. }
+            | Self::Decode(_)
+            | Self::Encode(_)
+            | Self::OddAnswer { .. }
+            | Self::Stopped => false,
         }
     }
 
@@ -123,44 +107,5 @@ impl ReplicationError {
                 expected,
             },
         }
-    }
-}
-
-/// An error as the server reports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerError {
-    /// The SQLSTATE.
-    pub code: String,
-    /// The message.
-    pub message: String,
-    /// More about it.
-    pub detail: Option<String>,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
-impl From<&ErrorFields> for ServerError {
-    fn from(fields: &ErrorFields) -> Self {
-        let text =
-            |field: Option<&pgstream_proto::Text>| field.map(|text| text.to_string_lossy().into_owned());
-        Self {
-            code: text(fields.code()).unwrap_or_default(),
-            message: text(fields.message()).unwrap_or_default(),
-            detail: text(fields.detail()),
-            hint: text(fields.hint()),
-        }
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (SQLSTATE {})", self.message, self.code)?;
-        if let Some(detail) = &self.detail {
-            write!(f, "; {detail}")?;
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "; hint: {hint}")?;
-        }
-        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `socket`, `authenticate`, `connect` | from a URL to a session |
+//! | `connect` | from a URL, by way of the room of that name, to a session |
 //! | `connection` | messages out and in |
 //! | `query` | simple queries on that session |
 //! | `session` | who the source is, what the slot is, START_REPLICATION |
@@ -14,7 +14,6 @@
 //! | `feedback` | when a status update is due (pure) |
 //! | `notices` | warnings that the server sends inside the stream |
 
-mod authenticate;
 mod connect;
 mod connection;
 mod error;
@@ -23,11 +22,11 @@ mod intake;
 mod notices;
 mod query;
 mod session;
-mod socket;
 mod stream;
 
+pub use crate::connect::ServerError;
 pub use connection::Connection;
-pub use error::{ReplicationError, ServerError};
+pub use error::ReplicationError;
 pub use intake::Intake;
 pub use session::{Identity, Session, SessionOptions};
 pub use stream::{StreamError, stream};

@@ -82,6 +82,7 @@ impl Session {
             match started {
                 Ok(start) => {
                     info!(log, "streaming"; "slot" => &options.slot, "from" => %start,
+                        "server" => connection.server(), "encrypted" => connection.is_encrypted(),
                         "system_identifier" => identity.system_identifier, "timeline" => identity.timeline);
                     return Ok(Self {
                         connection,

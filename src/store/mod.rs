@@ -4,7 +4,7 @@
 //! event triggers lives in the *source* database, the subscriptions live in the *store* database, which is usually
 //! the same. Both are in schema `pgstream`.
 //!
-//! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to.
+//! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to. `relay`: what sqlx cannot do.
 //! - [`mod@migrate`]: brings a database up to date, and takes everything out of it again.
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
 //! - [`endpoints`], [`backlog`], [`dead_letters`]: how to talk to endpoints, and what they did not take.
@@ -18,7 +18,7 @@
 //! - [`slots`]: replication slots: look, make, drop.
 //! - [`blockers`]: who else's transaction something waits for.
 //!
-//! Imports only leaf `model` modules of other rooms. Queries are checked by the integration tests, not by sqlx's
+//! Imports only leaf `model` modules of other rooms, and `connect`. Queries are checked by the integration tests, not by sqlx's
 //! macros, which would need a database to build.
 
 pub mod backlog;
@@ -35,6 +35,7 @@ pub mod known;
 pub mod letters;
 mod listening;
 pub mod migrate;
+mod relay;
 pub mod relocation;
 pub mod schema_log;
 pub mod schema_log_mode;

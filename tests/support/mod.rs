@@ -5,6 +5,8 @@ pub(crate) mod database;
 pub(crate) mod engine;
 pub(crate) mod program;
 pub(crate) mod receiver;
+pub(crate) mod replica;
+pub(crate) mod secured;
 pub(crate) mod sessions;
 pub(crate) mod versions;
 pub(crate) mod world;
