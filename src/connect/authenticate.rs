@@ -182,21 +182,21 @@ mod tests {
             end_point: Some(vec![7; 32]),
         };
         let ed25519 = Channel::Tls { end_point: None };
-        let both = [SCRAM_SHA_256_PLUS, SCRAM_SHA_256];
-        let without = [SCRAM_SHA_256];
+        let both: &[&str] = &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256];
+        let without: &[&str] = &[SCRAM_SHA_256];
         // How the client's first message begins: what it is bound to, or that it is not.
-        let cases: [(&Channel, ChannelBinding, &[&str], Result<&str, &str>); 11] = [
-            (&tls, Prefer, &both, Ok("p=tls-server-end-point,,")),
-            (&tls, Require, &both, Ok("p=tls-server-end-point,,")),
-            (&tls, Disable, &both, Ok("n,,")),
-            (&tls, Prefer, &without, Ok("y,,")),
-            (&tls, Disable, &without, Ok("n,,")),
-            (&tls, Require, &without, Err("does not offer SCRAM-SHA-256-PLUS")),
-            (&ed25519, Prefer, &both, Ok("n,,")),
-            (&ed25519, Require, &both, Err("not defined")),
-            (&plain, Prefer, &without, Ok("n,,")),
-            (&plain, Require, &without, Err("not encrypted")),
-            (&plain, Prefer, &both, Err("SCRAM-SHA-256-PLUS")),
+        let cases = [
+            (&tls, Prefer, both, Ok("p=tls-server-end-point,,")),
+            (&tls, Require, both, Ok("p=tls-server-end-point,,")),
+            (&tls, Disable, both, Ok("n,,")),
+            (&tls, Prefer, without, Ok("y,,")),
+            (&tls, Disable, without, Ok("n,,")),
+            (&tls, Require, without, Err("does not offer SCRAM-SHA-256-PLUS")),
+            (&ed25519, Prefer, both, Ok("n,,")),
+            (&ed25519, Require, both, Err("not defined")),
+            (&plain, Prefer, without, Ok("n,,")),
+            (&plain, Require, without, Err("not encrypted")),
+            (&plain, Prefer, both, Err("SCRAM-SHA-256-PLUS")),
         ];
         for (channel, channel_binding, offered, expected) in cases {
             let credentials = Credentials {
@@ -214,7 +214,7 @@ mod tests {
                     assert_eq!(name == SCRAM_SHA_256_PLUS, expected.starts_with('p'), "{case}");
                 }
                 (Err(error), Err(expected)) => {
-                    assert!(error.to_string().contains(expected), "{case}: {error}")
+                    assert!(error.to_string().contains(expected), "{case}: {error}");
                 }
                 (Ok(_), Err(_)) => panic!("{case}: was accepted"),
                 (Err(error), Ok(_)) => panic!("{case}: {error}"),

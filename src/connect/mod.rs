@@ -33,7 +33,7 @@ mod transport_error;
 mod verifier;
 
 pub use error::ConnectError;
-pub use search::open;
+pub use search::{open, open_beginning_with};
 pub use server_error::ServerError;
 pub use start_up::Opened;
 pub use transport::Socket;

@@ -136,7 +136,8 @@ fn failure(
             }
         }
         Some(Error::InvalidCertificate(problem)) => not_trusted(match problem {
-            CertificateError::UnknownIssuer => {
+            // The signature is bad where two authorities have one name, as after one was made anew.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "none of the authorities that are trusted has signed it".to_owned()
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

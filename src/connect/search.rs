@@ -21,13 +21,31 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// As with libpq, an error that will not heal ([`ConnectError::is_permanent`]), such as a wrong password or a certificate that is
 /// not trusted, ends the search: a server that happens to let us in would hide it. Otherwise what was wrong with each.
 pub async fn open(url: &PgUrl, message: &StartupMessage) -> Result<Opened, ConnectError> {
+    let (opened, _) = open_beginning_with(0, url, message).await?;
+    Ok(opened)
+}
+
+/// Does the same, but begins with the server at this place of the list, which is the one that a caller has found before. Says
+/// which one it was this time.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn open_beginning_with(
+    first: usize,
+    url: &PgUrl,
+    message: &StartupMessage,
+) -> Result<(Opened, usize), ConnectError> {
     let mut failures = Vec::new();
+    let servers = url.servers.iter().enumerate();
+    let (known, others): (Vec<_>, Vec<_>) = servers.partition(|(place, _)| *place == first);
     for attrs in url.target_session_attrs.rounds() {
         failures.clear();
-        for server in &url.servers {
+        for (place, server) in known.iter().chain(&others) {
             match of_server(url, server, message, *attrs).await {
-                Err(error) if !error.is_permanent() => failures.push(error),
-                outcome => return outcome,
+                Ok(opened) => return Ok((opened, *place)),
+                Err(error) if error.is_permanent() => return Err(error),
+                Err(error) => failures.push(error),
             }
         }
     }

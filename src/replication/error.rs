@@ -9,7 +9,7 @@ use crate::connect::{ConnectError, ServerError};
 pub enum ReplicationError {
     /// No session on the server.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(Box<ConnectError>),
     /// The server closed the connection.
     #[error("PostgreSQL closed the replication connection")]
     Closed,
@@ -64,6 +64,12 @@ pub enum ReplicationError {
     /// Stopped before the stream began.
     #[error("stopped while waiting for the replication slot")]
     Stopped,
+}
+
+impl From<ConnectError> for ReplicationError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(Box::new(error))
+    }
 }
 
 impl ReplicationError {

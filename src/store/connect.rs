@@ -62,7 +62,7 @@ pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreEr
         None => session(url, &options).await?,
         Some(url) => {
             let target = url.to_string();
-            let relay = Relay::bind(url).map_err(StoreError::Relay)?;
+            let relay = Relay::bind(url, 0).map_err(StoreError::Relay)?;
             let options = relay.lead(options);
             let serving = tokio::spawn(relay.serve_one());
             let session = PgConnection::connect_with(&options)
@@ -108,8 +108,8 @@ pub async fn connect(url: &PgUrl) -> Result<PgPool, StoreError> {
         check(url, &options).await?;
         return Ok(pool.connect_lazy_with(options));
     };
-    check_relayed(&url).await?;
-    let relay = Relay::bind(url).map_err(StoreError::Relay)?;
+    let found = check_relayed(&url).await?;
+    let relay = Relay::bind(url, found).map_err(StoreError::Relay)?;
     let pool = pool.connect_lazy_with(relay.lead(options));
     tokio::spawn(relay.serve(pool.close_event()));
     Ok(pool)
@@ -135,7 +135,8 @@ fn relayed(url: &PgUrl) -> Option<PgUrl> {
     })
 }
 
-async fn check_relayed(url: &PgUrl) -> Result<(), StoreError> {
+/// Checks that a server answers, and gives its place in the list.
+async fn check_relayed(url: &PgUrl) -> Result<usize, StoreError> {
     let parameters = [
         ("user", url.user.as_str()),
         ("database", url.dbname.as_str()),
@@ -145,13 +146,13 @@ async fn check_relayed(url: &PgUrl) -> Result<(), StoreError> {
     let message = StartupMessage {
         parameters: parameters.into(),
     };
-    let opened = connect::open(url, &message).await;
-    let opened = opened.map_err(|source| StoreError::Open {
+    let opened = connect::open_beginning_with(0, url, &message).await;
+    let (opened, place) = opened.map_err(|source| StoreError::Open {
         target: url.to_string(),
-        source,
+        source: Box::new(source),
     })?;
     opened.close().await;
-    Ok(())
+    Ok(place)
 }
 
 async fn check(url: &PgUrl, options: &PgConnectOptions) -> Result<(), StoreError> {

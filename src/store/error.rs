@@ -26,7 +26,7 @@ pub enum StoreError {
         /// The URL, password masked.
         target: String,
         /// Why not.
-        source: ConnectError,
+        source: Box<ConnectError>,
     },
     /// The socket could not be made that leads sqlx to the server.
     #[error(

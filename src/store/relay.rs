@@ -7,10 +7,13 @@
 //! with it. The server's first words are passed on; the authentication is done by then.
 //!
 //! **A pool follows a fail-over**, because each of its sessions is opened by a search of its own through the servers of the
-//! URL: those on a server that fails end with it, and new ones begin where `target_session_attrs` holds by then.
+//! URL: those on a server that fails end with it, and new ones begin where `target_session_attrs` holds by then. A search begins
+//! with the server that the last one has found, and goes on when sqlx does not wait for it any more: a dead server that says
+//! nothing costs its time once, and not each session.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
@@ -43,19 +46,29 @@ const CANNOT_CONNECT: &str = "08001";
 pub(super) struct Relay {
     listener: UnixListener,
     folder: TempDir,
-    url: Arc<PgUrl>,
+    servers: Arc<Servers>,
+}
+
+/// Where it leads.
+struct Servers {
+    url: PgUrl,
+    /// The place in the list of the server that was found last.
+    found: AtomicUsize,
 }
 
 impl Relay {
-    /// Makes the socket.
-    pub(super) fn bind(url: PgUrl) -> io::Result<Self> {
+    /// Makes the socket, knowing the place of the server that was found.
+    pub(super) fn bind(url: PgUrl, found: usize) -> io::Result<Self> {
         // Its permissions are 0700.
         let folder = tempfile::Builder::new().prefix("pgstream-").tempdir()?;
         let listener = UnixListener::bind(folder.path().join(format!(".s.PGSQL.{PORT}")))?;
         Ok(Self {
             listener,
             folder,
-            url: Arc::new(url),
+            servers: Arc::new(Servers {
+                url,
+                found: AtomicUsize::new(found),
+            }),
         })
     }
 
@@ -70,7 +83,7 @@ impl Relay {
         let Self {
             listener,
             folder,
-            url,
+            servers,
         } = self;
         let mut sessions = JoinSet::new();
         tokio::pin!(closed);
@@ -78,7 +91,7 @@ impl Relay {
             tokio::select! {
                 () = &mut closed => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((session, _)) => drop(sessions.spawn(relay(session, Arc::clone(&url)))),
+                    Ok((session, _)) => drop(sessions.spawn(relay(session, Arc::clone(&servers)))),
                     // No file descriptor is left, say. Whoever waits is told by sqlx that it took too long.
                     Err(_) => sleep(PAUSE).await,
                 },
@@ -94,23 +107,27 @@ impl Relay {
         let Self {
             listener,
             folder,
-            url,
+            servers,
         } = self;
         let accepted = listener.accept().await;
         drop((listener, folder));
         if let Ok((session, _)) = accepted {
-            relay(session, url).await;
+            relay(session, servers).await;
         }
     }
 }
 
 /// One session. Whatever ends it, sqlx sees: an error before it begins, the end of the connection later.
-async fn relay(mut session: UnixStream, url: Arc<PgUrl>) {
+async fn relay(mut session: UnixStream, servers: Arc<Servers>) {
     let Ok(message) = startup_message(&mut session).await else {
         return;
     };
-    let opened = match connect::open(&url, &message).await {
-        Ok(opened) => opened,
+    let first = servers.found.load(Ordering::Relaxed);
+    let opened = match connect::open_beginning_with(first, &servers.url, &message).await {
+        Ok((opened, place)) => {
+            servers.found.store(place, Ordering::Relaxed);
+            opened
+        }
         Err(error) => {
             let _ = session.write_all(&refusal(&error)).await;
             return;

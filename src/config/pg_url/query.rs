@@ -102,7 +102,7 @@ impl Query {
         let known = T::words();
         T::find(&value)
             .map(Some)
-            .ok_or_else(|| PgUrlError::Choice { name, value, known })
+            .ok_or(PgUrlError::Choice { name, value, known })
     }
 
     /// Takes a parameter whose value is a number of this `unit`.
