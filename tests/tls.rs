@@ -165,6 +165,13 @@ async fn where_the_server_lets_us_in_one_way_only_the_modes_that_may_take_it() {
 }
 
 #[tokio::test]
+async fn where_tls_was_the_last_hope_the_first_refusal_is_told() {
+    let cluster = unsecured().await;
+    let url = url(&cluster, "encrypted", "sslmode=allow");
+    assert_outcome(&url, Err("no pg_hba.conf entry")).await;
+}
+
+#[tokio::test]
 async fn certificates_of_ours() {
     let (authority, other) = (Authority::new(), Authority::new());
     let cluster = secured(&authority, &NAMES, &[]).await;
@@ -196,7 +203,7 @@ async fn channel_binding_is_required_of_every_way_to_authenticate() {
         ("sent", Err("the password itself was asked for")),
         ("trusted", Err("no password was asked for")),
     ] {
-        for sslmode in ["prefer", "require"] {
+        for sslmode in ["allow", "prefer", "require"] {
             let parameters = format!("sslmode={sslmode}&channel_binding=require");
             assert_outcome(&url(&cluster, role, &parameters), expected).await;
         }

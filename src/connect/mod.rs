@@ -26,8 +26,6 @@ mod search;
 mod server_error;
 mod socket;
 mod start_up;
-#[cfg(test)]
-mod tests;
 mod transport;
 mod transport_error;
 mod verifier;
@@ -38,3 +36,6 @@ pub use server_error::ServerError;
 pub use start_up::Opened;
 pub use transport::Socket;
 pub use transport_error::TransportError;
+
+#[cfg(test)]
+mod tests;

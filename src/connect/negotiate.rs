@@ -44,7 +44,11 @@ pub(super) async fn encrypted(
     }
     let files = options.clone();
     let config = spawn_blocking(move || client_config(&files)).await;
-    let config = config.expect("reading certificates does not panic")?;
+    // It is not waited for any more only where all of the program ends.
+    let config = config.map_err(|ended| TransportError::Connect {
+        address: address.to_string(),
+        source: io::Error::other(ended),
+    })??;
     let name = server_name(address, server)?;
     let failed = |source| failure(source, (address, server), options);
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;

@@ -66,6 +66,8 @@ async fn of_server(
         for way in ways {
             let starting = start_up(url, (server, &address), *way, message, attrs);
             match limited(within, &address, starting).await {
+                // That there is no other way is no news.
+                Err(ConnectError::Transport(TransportError::NoTls { .. })) if refused.is_some() => {}
                 // Of two refusals, the one with TLS says more.
                 Err(error) if error.may_succeed_otherwise() => {
                     if refused.is_none() || *way != Encryption::Plain {

@@ -11,7 +11,9 @@
 //! with the server that the last one has found, and goes on when sqlx does not wait for it any more: a dead server that says
 //! nothing costs its time once, and not each session.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,6 +31,8 @@ use tokio::time::sleep;
 use crate::config::PgUrl;
 use crate::connect::{self, ConnectError, Opened};
 
+/// Whoever could enter the folder could begin a session with our certificate and password.
+const ONLY_OURS: u32 = 0o700;
 /// The number in the name of the socket.
 const PORT: u16 = 5432;
 /// Protocol version 3.0.
@@ -59,8 +63,10 @@ struct Servers {
 impl Relay {
     /// Makes the socket, knowing the place of the server that was found.
     pub(super) fn bind(url: PgUrl, found: usize) -> io::Result<Self> {
-        // Its permissions are 0700.
-        let folder = tempfile::Builder::new().prefix("pgstream-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("pgstream-")
+            .permissions(Permissions::from_mode(ONLY_OURS))
+            .tempdir()?;
         let listener = UnixListener::bind(folder.path().join(format!(".s.PGSQL.{PORT}")))?;
         Ok(Self {
             listener,
@@ -211,4 +217,49 @@ fn message(buffer: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
 fn text(body: &mut BytesMut, text: &[u8]) {
     body.extend_from_slice(text);
     body.put_u8(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_may_enter_and_nothing_is_left() {
+        let url = PgUrl::parse("postgres://u@127.0.0.1:1,127.0.0.1:2/d?sslmode=disable").unwrap();
+        let relay = Relay::bind(url, 0).unwrap();
+        let folder = relay.folder.path().to_owned();
+        let mode = folder.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, ONLY_OURS);
+        relay.serve(std::future::ready(())).await;
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn the_first_message_of_sqlx_is_read_and_anything_else_is_not() {
+        let good = b"\0\0\0\x21\0\x03\0\0user\0ada\0options\0-c x=1\0\0";
+        let truncated = &good[..20];
+        for (bytes, expected) in [
+            (&good[..], Some(vec![("user", "ada"), ("options", "-c x=1")])),
+            (truncated, None),
+            // SSLRequest, and lengths that cannot be.
+            (b"\0\0\0\x08\x04\xd2\x16\x2f", None),
+            (b"\0\0\0\x04\0\x03\0\0", None),
+            (b"\xff\xff\xff\xff\0\x03\0\0", None),
+        ] {
+            let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(bytes).await.unwrap();
+            drop(theirs);
+            let read = startup_message(&mut ours)
+                .await
+                .ok()
+                .map(|message| message.parameters);
+            let expected = expected.map(|pairs| {
+                let pairs = pairs
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+                pairs.collect::<Vec<_>>()
+            });
+            assert_eq!(read, expected, "{bytes:?}");
+        }
+    }
 }

@@ -162,21 +162,26 @@ fn changes_come_through_a_connection_that_is_verified_bound_and_one_of_several()
         cluster.port(),
         authority.root()
     );
-    assert_succeeds(&url, &[("PGPASSWORD", PASSWORD)]);
     let mut sql = Sql::open(&cluster, "postgres");
     sql.run("CREATE TABLE items (id bigint PRIMARY KEY, n bigint)");
+    sql.run("INSERT INTO items SELECT n, n FROM generate_series(1, 50) n");
+    assert_succeeds(&url, &[("PGPASSWORD", PASSWORD)]);
     let receiver = receiver();
     let mut command = pgstream(&["run", "--log-format", "json", "--log-level", "trace"]);
     command
         .env(keys::LISTENER_URL.name, &url)
         .env(keys::SLOT_NAME.name, SLOT)
+        .env(keys::SNAPSHOT_TABLES.name, "items")
+        .env(keys::CACHE_ENABLED.name, "true")
         .env("PGPASSWORD", PASSWORD);
     let mut program = Program::launch(command);
     let line = program.wait_for_log("streaming", |line| line["msg"] == "streaming");
     let server = line["server"].as_str().unwrap();
     assert!(server.starts_with("localhost:"), "{line}");
     program.subscribe(&json!({"url": receiver.url("/"), "table": "items"}));
-    sql.run("INSERT INTO items SELECT n, n FROM generate_series(1, 100) n");
+    // Rows that were there, by sessions of their own, and then changes.
+    receiver.wait_for(|requests| requests.len() == 50, DEADLINE);
+    sql.run("INSERT INTO items SELECT n, n FROM generate_series(51, 100) n");
     let requests = receiver.wait_for(|requests| requests.len() == 100, DEADLINE);
     let mut keys: Vec<i64> = requests.iter().map(|request| Change::of(request).key).collect();
     keys.sort_unstable();

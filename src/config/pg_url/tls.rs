@@ -84,6 +84,10 @@ impl TlsOptions {
     pub fn ways(&self, server: &Server) -> &'static [Encryption] {
         match (&server.host, self.mode) {
             (Host::Unix(_), _) | (_, SslMode::Disable) => &[Encryption::Plain],
+            // Without TLS there is nothing to bind to.
+            (_, SslMode::Allow | SslMode::Prefer) if self.channel_binding == ChannelBinding::Require => {
+                &[Encryption::IfOffered]
+            }
             (_, SslMode::Allow) => &[Encryption::Plain, Encryption::Tls],
             (_, SslMode::Prefer) => &[Encryption::IfOffered, Encryption::Plain],
             _ => &[Encryption::Tls],
