@@ -8,6 +8,7 @@
 //! | [`config`] | flags, environment and files become one validated configuration |
 //! | [`telemetry`] | the log |
 //! | [`run`](mod@run) | wiring: builds the rooms, connects them, and owns their end |
+//! | [`connect`] | from a URL to an open session: TLS, authentication, the choice among servers |
 //! | [`replication`] | the replication connection: records out, confirmed LSN in |
 //! | [`pipeline`] | from a record to deliveries: filter, inject, match, encode, submit |
 //! | [`schema_log`] | what the tables of the changes look like: known from the schema log, and injected into events |
@@ -42,9 +43,10 @@
 //!
 //! A test reads the sources and holds them to these rules (`tests/boundaries.rs`).
 //!
-//! 1. Only `replication` touches the replication socket, and one task owns it.
+//! 1. Only `replication` touches the replication socket, once `connect` has opened it, and one task owns it. Only `connect` knows
+//!    rustls: what TLS means is decided in one place.
 //! 2. Only `delivery::worker` knows ureq.
-//! 3. Only `store` knows sqlx. It imports nothing but leaf models, what an event is, and the parsed URL.
+//! 3. Only `store` knows sqlx. It imports nothing but leaf models, what an event is, the parsed URL, and `connect`.
 //! 4. Only `api` and `receiver` know warp; only they and `http_server` know hyper.
 //! 5. `replication` and `delivery` never import each other: `pipeline` and `progress` are between them.
 //! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback`, `progress`, `filter`, `patterns`, of
@@ -57,6 +59,7 @@ pub mod api;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod delivery;
 pub mod demo;
 pub mod endpoint;

@@ -83,8 +83,10 @@ fn libraries_are_known_where_they_belong_only() {
         ("hyper", &["http_server/", "receiver/"]),
         ("hyper_util", &["http_server/", "api/", "receiver/"]),
         ("argh", &["cli/"]),
-        ("postgres_protocol", &["replication/authenticate.rs"]),
-        ("Framed", &["replication/connect.rs", "replication/connection.rs"]),
+        ("postgres_protocol", &["connect/authenticate.rs"]),
+        ("tokio_rustls", &["connect/"]),
+        ("rustls_native_certs", &["connect/files.rs"]),
+        ("Framed", &["connect/", "replication/connection.rs"]),
     ] {
         assert_eq!(offenders(&sources, library, may), Vec::<String>::new());
         assert!(
@@ -210,10 +212,11 @@ fn replication_and_delivery_never_import_each_other() {
 }
 
 #[test]
-fn the_store_imports_models_and_urls_only() {
+fn the_store_imports_models_urls_and_their_opening_only() {
     let imports = imports(&sources("src"));
     let expected: BTreeSet<String> = [
         "config",
+        "connect",
         "delivery::model",
         "endpoint::model",
         "event",

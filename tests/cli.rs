@@ -203,7 +203,7 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
         "init",
         "-c",
         path,
-        "--postgres-url=postgres://u:hunter2@h?sslmode=require",
+        "--postgres-url=postgres://u:hunter2@h?sslmode=required",
     ])
     .env("PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME", "My-Slot"));
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
@@ -216,7 +216,7 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
         &format!(
             "{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: \"0\" is not a whole number from 1 to 10000"
         ),
-        "flag --pgurl: sslmode=require needs TLS, which is not available yet",
+        "flag --pgurl: sslmode is \"required\", which is not known: write disable",
         "environment variable PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME: \"My-Slot\" is not a slot name",
     ] {
         assert!(run.stderr.contains(expected), "{expected}\n{}", run.stderr);

@@ -140,7 +140,7 @@ async fn a_peer_that_is_no_postgres_is_an_error() {
     });
     let url = PgUrl::parse(&format!("postgres://postgres@127.0.0.1:{port}/postgres")).unwrap();
     let text = refusal(&url).await;
-    assert!(text.contains("reading from PostgreSQL failed"), "{text}");
+    assert!(text.contains("does not answer as PostgreSQL does"), "{text}");
     drop(peer);
 }
 

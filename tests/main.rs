@@ -42,6 +42,7 @@ mod status;
 mod store;
 mod stream;
 mod tear_down;
+mod tls;
 mod tutorial;
 mod unsendable;
 mod upgrade;

@@ -418,7 +418,7 @@ async fn failover_slots() {
 async fn no_server() {
     let cluster = cluster(&[]);
     let mut options = options(&cluster);
-    options.source.port = 1;
+    options.source.servers[0].port = 1;
     let error = init_quietly(&options).await.unwrap_err().to_string();
     assert!(
         error.contains("cannot connect to postgres://postgres@127.0.0.1:1/postgres"),

@@ -138,7 +138,10 @@ async fn write(url: &PgUrl, first: i64, stop: &AtomicBool, committed: &AtomicUsi
 
 /// A session, unless PostgreSQL is away.
 async fn connect(url: &PgUrl) -> Option<PgConnection> {
-    let url = format!("postgres://{}@127.0.0.1:{}/{}", url.user, url.port, url.dbname);
+    let url = format!(
+        "postgres://{}@127.0.0.1:{}/{}",
+        url.user, url.servers[0].port, url.dbname
+    );
     let connected = PgConnection::connect(&url).await;
     if connected.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -28,7 +28,7 @@ impl Sql {
             .expect("a runtime starts");
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
-            .port(url.port)
+            .port(url.servers[0].port)
             .username(&url.user)
             .password("")
             .database(&url.dbname)

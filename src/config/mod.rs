@@ -27,7 +27,10 @@ use crate::patterns::Patterns;
 
 pub use effective::{Setting, settings};
 pub use error::{ConfigError, Origin, Position, Problem};
-pub use pg_url::{DEFAULT_PORT, Host, PgUrl, PgUrlError, SslMode};
+pub use pg_url::{
+    ChannelBinding, ClientCertificate, DEFAULT_PORT, Encryption, Host, PgUrl, PgUrlError, Roots, Server,
+    SslMode, SslNegotiation, TargetSessionAttrs, TcpOptions, TlsOptions, Verification,
+};
 pub use secret::Secret;
 pub use slot_name::default_slot_name;
 pub use sources::{FlagValue, Sources};

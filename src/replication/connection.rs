@@ -1,12 +1,11 @@
 //! A connection in replication mode: messages out and in.
 
 use futures_util::{SinkExt, StreamExt};
-use pgstream_proto::backend::Authentication;
 use pgstream_proto::{BackendMessage, FrontendMessage, PgCodec};
 use tokio_util::codec::Framed;
 
-use super::socket::Socket;
-use super::{ReplicationError, ServerError};
+use super::ReplicationError;
+use crate::connect::Socket;
 
 /// A connection in replication mode.
 #[derive(Debug)]
@@ -14,9 +13,23 @@ pub struct Connection {
     pub(super) framed: Framed<Socket, PgCodec>,
     /// The server's process for it.
     pub(super) pid: i32,
+    pub(super) server: String,
+    pub(super) is_encrypted: bool,
 }
 
 impl Connection {
+    /// The server that was chosen: host and port, and the address where the host is a name.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Whether TLS protects it.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
+    }
+
     /// Sends one message.
     pub(super) async fn send(&mut self, message: FrontendMessage) -> Result<(), ReplicationError> {
         Ok(self.framed.send(message).await?)
@@ -29,28 +42,5 @@ impl Connection {
             .await
             .ok_or(ReplicationError::Closed)?
             .map_err(ReplicationError::from)
-    }
-
-    /// The next message of the authentication.
-    pub(super) async fn receive_authentication(&mut self) -> Result<Authentication, ReplicationError> {
-        loop {
-            match self.receive().await? {
-                BackendMessage::Authentication(step) => return Ok(step),
-                BackendMessage::NoticeResponse(_) | BackendMessage::NegotiateProtocolVersion(_) => {}
-                BackendMessage::ErrorResponse(fields) => {
-                    return Err(ReplicationError::Server {
-                        what: "the connection".to_owned(),
-                        error: Box::new(ServerError::from(&fields)),
-                    });
-                }
-                other => {
-                    return Err(ReplicationError::unexpected(
-                        &other,
-                        "the connection",
-                        "Authentication",
-                    ));
-                }
-            }
-        }
     }
 }

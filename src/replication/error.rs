@@ -1,35 +1,17 @@
 //! What can go wrong with the replication connection.
 
-use std::fmt;
-use std::io;
-use std::time::Duration;
-
-use pgstream_proto::backend::ErrorFields;
 use pgstream_proto::{BackendMessage, DecodeError, EncodeError, Lsn};
 
 use super::history::Gap;
 
+use crate::connect::{ConnectError, ServerError};
+
 /// Trouble with the replication connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicationError {
-    /// No connection to the server.
-    #[error(
-        "could not connect to PostgreSQL at {address}: is it running there, and does PGSTREAM_POSTGRES_LISTENER_URL name it?"
-    )]
-    Connect {
-        /// Host and port, or the socket's path.
-        address: String,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// The server did not answer in time.
-    #[error("PostgreSQL at {address} did not complete the connection within {}", humantime::format_duration(*within))]
-    ConnectTimeout {
-        /// Host and port, or the socket's path.
-        address: String,
-        /// How long was waited.
-        within: Duration,
-    },
+    /// No session on the server.
+    #[error(transparent)]
+    Connect(Box<ConnectError>),
     /// The server closed the connection.
     #[error("PostgreSQL closed the replication connection")]
     Closed,
@@ -44,23 +26,6 @@ pub enum ReplicationError {
         /// What it said.
         error: Box<ServerError>,
     },
-    /// The server asks for a password and the URL has none.
-    #[error(
-        "PostgreSQL asks for the password of user {user:?} and the URL has none: add it as postgres://{user}:<password>@…"
-    )]
-    NoPassword {
-        /// The user of the URL.
-        user: String,
-    },
-    /// The server offers no way of authentication that is supported.
-    #[error("PostgreSQL offers the SASL mechanisms {offered}; supported is SCRAM-SHA-256")]
-    NoMechanism {
-        /// What it offers.
-        offered: String,
-    },
-    /// The SCRAM exchange failed.
-    #[error("the SCRAM-SHA-256 exchange with PostgreSQL failed")]
-    Scram(#[source] io::Error),
     /// A message that does not belong there.
     #[error("PostgreSQL sent {message} where {expected} was expected")]
     Unexpected {
@@ -141,29 +106,30 @@ const PERMANENT: [&str; 7] = ["28", "3D", "42", "0A", "22023", "55000", "58P01"]
 /// SQLSTATEs, or the classes of them, that say nothing of what was being sent: the connection, resources, and a server that
 /// is shut down, starts, or has been told to end the session.
 const PASSING: [&str; 4] = ["08", "53", "57", "40"];
+impl From<ConnectError> for ReplicationError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(Box::new(error))
+    }
+}
 
 impl ReplicationError {
     /// Whether it stays as it is until somebody does something about it: connecting again is of no use.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Server { error, .. } => error.is_one_of(&PERMANENT),
-            Self::NoPassword { .. }
-            | Self::NoMechanism { .. }
-            | Self::Scram(_)
+            Self::Connect(error) => error.is_permanent(),
+            Self::Server { error, .. } => is_one_of(error, &PERMANENT),
+            Self::OddAnswer { .. }
             | Self::SlotNotFound { .. }
             | Self::WrongSlot { .. }
             | Self::Gap(_)
             | Self::Unsendable { .. }
             | Self::Stopped => true,
-            Self::Connect { .. }
-            | Self::ConnectTimeout { .. }
-            | Self::Closed
+            Self::Closed
             | Self::Gone
             | Self::Unexpected { .. }
             | Self::Decode(_)
             | Self::Encode(_)
-            | Self::OddAnswer { .. }
             | Self::Standby => false,
         }
     }
@@ -171,7 +137,7 @@ impl ReplicationError {
     /// What the server says of a record that it cannot send, if this may be that.
     pub(super) fn of_a_record(&self) -> Option<&ServerError> {
         match self {
-            Self::Server { error, .. } if !error.is_one_of(&PASSING) => Some(error),
+            Self::Server { error, .. } if !is_one_of(error, &PASSING) => Some(error),
             _ => None,
         }
     }
@@ -181,6 +147,7 @@ impl ReplicationError {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Server { error, .. } => Some(&error.code),
+            Self::Connect(error) => error.server().map(|error| error.code.as_str()),
             _ => None,
         }
     }
@@ -200,23 +167,8 @@ impl ReplicationError {
     }
 }
 
-/// An error as the server reports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerError {
-    /// The SQLSTATE.
-    pub code: String,
-    /// The message.
-    pub message: String,
-    /// More about it.
-    pub detail: Option<String>,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
-impl ServerError {
-    fn is_one_of(&self, codes: &[&str]) -> bool {
-        codes.iter().any(|code| self.code.starts_with(code))
-    }
+fn is_one_of(error: &ServerError, codes: &[&str]) -> bool {
+    codes.iter().any(|code| error.code.starts_with(code))
 }
 
 /// How to go on without a transaction that cannot be sent.
@@ -229,31 +181,5 @@ fn remedy(transaction_end: Option<Lsn>) -> String {
             "To go on without it, find where it ends, run `pgstream skip --to` with that LSN, and start again"
                 .to_owned()
         }
-    }
-}
-
-impl From<&ErrorFields> for ServerError {
-    fn from(fields: &ErrorFields) -> Self {
-        let text =
-            |field: Option<&pgstream_proto::Text>| field.map(|text| text.to_string_lossy().into_owned());
-        Self {
-            code: text(fields.code()).unwrap_or_default(),
-            message: text(fields.message()).unwrap_or_default(),
-            detail: text(fields.detail()),
-            hint: text(fields.hint()),
-        }
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (SQLSTATE {})", self.message, self.code)?;
-        if let Some(detail) = &self.detail {
-            write!(f, "; {detail}")?;
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "; hint: {hint}")?;
-        }
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `socket`, `authenticate`, `connect` | from a URL to a session |
+//! | `connect` | from a URL, by way of the room of that name, to a session |
 //! | `connection` | messages out and in |
 //! | `query` | simple queries on that session |
 //! | `slot` | what the slot is, START_REPLICATION |
@@ -20,7 +20,6 @@
 //! | `repeated` | whether the same thing goes wrong again and again (pure) |
 //! | `notices` | warnings that the server sends inside the stream |
 
-mod authenticate;
 mod connect;
 mod connection;
 mod connector;
@@ -33,12 +32,12 @@ mod query;
 mod repeated;
 mod session;
 mod slot;
-mod socket;
 mod stream;
 
+pub use crate::connect::ServerError;
 pub use connection::Connection;
 pub use connector::Connector;
-pub use error::{ReplicationError, ServerError};
+pub use error::ReplicationError;
 pub use history::{Gap, Identity, Remembered};
 pub use intake::{Intake, Interrupted};
 pub use session::{Session, StartFrom};

@@ -80,7 +80,8 @@ impl Session {
                         Ok(()) => {
                             info!(log, "streaming"; "slot" => &options.slot, "from" => %start,
                                 "system_identifier" => identity.system_identifier, "timeline" => identity.timeline,
-                                "pid" => connection.pid);
+                                "pid" => connection.pid,
+                                "server" => connection.server(), "encrypted" => connection.is_encrypted());
                             return Ok(Self {
                                 connection,
                                 identity,

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use pgstream_proto::frontend::StartupMessage;
 use pgstream_proto::wal2json::SESSION_SETTINGS;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use super::StoreError;
-use crate::config::{Host, PgUrl};
+use super::relay::Relay;
+use crate::config::{ChannelBinding, Encryption, Host, PgUrl, TargetSessionAttrs, TcpOptions};
+use crate::connect;
 
 /// Sessions of one pool: the store is asked rarely, and a server's connections are scarce.
 const MAX_CONNECTIONS: u32 = 12;
@@ -56,7 +59,20 @@ const PINNED_READING: &[(&str, &str)] = &[
 /// As [`connect`].
 pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreError> {
     let settings = SESSION_SETTINGS.iter().chain(PINNED_READING);
-    let mut session = session(url, &connect_options(url, settings.copied())).await?;
+    let options = connect_options(url, settings.copied());
+    let mut session = match relayed(url) {
+        None => session(url, &options).await?,
+        Some(url) => {
+            let target = url.to_string();
+            let relay = Relay::bind(url, 0).map_err(StoreError::Relay)?;
+            let options = relay.lead(options);
+            let serving = tokio::spawn(relay.serve_one());
+            let session = PgConnection::connect_with(&options)
+                .await
+                .inspect_err(|_| serving.abort());
+            session.map_err(|source| StoreError::Connect { target, source })?
+        }
+    };
     // A database without an encoding may hold anything. One row that is not UTF-8 would make the server end the reading of
     // all of them; as it is, it comes and is found to be so here.
     session
@@ -77,19 +93,68 @@ pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreEr
     Ok(session)
 }
 
-/// Connects to the database of `url` and checks that it answers. The pool makes further connections on demand.
+/// Connects to the database of `url` and checks that it answers. The pool makes further connections on demand; where the URL
+/// names several servers, each on the one that is what `target_session_attrs` asks for at that time.
 ///
 /// # Errors
-/// [`StoreError::Connect`] or [`StoreError::ConnectTimeout`]. Both name the URL without its password.
+/// [`StoreError::Connect`], [`StoreError::ConnectTimeout`] or [`StoreError::Open`], which name the URL without its password;
+/// [`StoreError::Relay`].
 pub async fn connect(url: &PgUrl) -> Result<PgPool, StoreError> {
     let options = connect_options(url, PINNED.iter().copied());
-    // The pool would hide why a connection fails behind its time limit, so the first is made without it.
-    check(url, &options).await?;
-    Ok(PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(IDLE_TIMEOUT)
-        .connect_lazy_with(options))
+        .idle_timeout(IDLE_TIMEOUT);
+    // The pool would hide why a connection fails behind its time limit, so the first is made without it.
+    let Some(url) = relayed(url) else {
+        check(url, &options).await?;
+        return Ok(pool.connect_lazy_with(options));
+    };
+    let found = check_relayed(&url).await?;
+    let relay = Relay::bind(url, found).map_err(StoreError::Relay)?;
+    let pool = pool.connect_lazy_with(relay.lead(options));
+    tokio::spawn(relay.serve(pool.close_event()));
+    Ok(pool)
+}
+
+/// The URL as it is searched for each session, where sqlx alone would do less than it asks for.
+fn relayed(url: &PgUrl) -> Option<PgUrl> {
+    let is_simple = match url.servers.as_slice() {
+        [server] => url.tls.ways(server) == [Encryption::Plain],
+        _ => false,
+    };
+    let is_known_to_sqlx = is_simple
+        && url.tls.channel_binding != ChannelBinding::Require
+        && url.target_session_attrs == TargetSessionAttrs::Any
+        && url.tcp == TcpOptions::default();
+    (!is_known_to_sqlx).then(|| PgUrl {
+        target_session_attrs: match url.target_session_attrs {
+            // Whether a transaction may write is decided by our own settings, unless the server is a stand-by.
+            TargetSessionAttrs::ReadWrite => TargetSessionAttrs::Primary,
+            attrs => attrs,
+        },
+        ..url.clone()
+    })
+}
+
+/// Checks that a server answers, and gives its place in the list.
+async fn check_relayed(url: &PgUrl) -> Result<usize, StoreError> {
+    let parameters = [
+        ("user", url.user.as_str()),
+        ("database", url.dbname.as_str()),
+        ("application_name", application_name(url)),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let message = StartupMessage {
+        parameters: parameters.into(),
+    };
+    let opened = connect::open_beginning_with(0, url, &message).await;
+    let (opened, place) = opened.map_err(|source| StoreError::Open {
+        target: url.to_string(),
+        source: Box::new(source),
+    })?;
+    opened.close().await;
+    Ok(place)
 }
 
 /// A few connections for looking only, in which no statement takes longer than `limit`: what hangs on a lock of somebody
@@ -134,22 +199,29 @@ async fn session(url: &PgUrl, options: &PgConnectOptions) -> Result<PgConnection
 }
 
 /// sqlx's options, filled field by field: its own URL parser ignores what it does not know, and its defaults come
-/// from `PG*` variables that mean nothing to the replication connection. So every field is set.
+/// from `PG*` variables, of which our parser has taken what counts. So every field is set. What leads further than to one server
+/// without TLS is the [`Relay`]'s.
 fn connect_options(
     url: &PgUrl,
     settings: impl IntoIterator<Item = (&'static str, &'static str)>,
 ) -> PgConnectOptions {
-    let options = PgConnectOptions::new_without_pgpass();
-    let options = match &url.host {
+    let options = PgConnectOptions::new_without_pgpass()
+        .username(&url.user)
+        .database(&url.dbname)
+        .ssl_mode(PgSslMode::Disable)
+        .application_name(application_name(url))
+        .options(settings);
+    let Some(server) = url.servers.first() else {
+        return options;
+    };
+    let options = match &server.host {
         Host::Tcp(host) => options.host(host),
         Host::Unix(folder) => options.socket(folder),
     };
-    options
-        .port(url.port)
-        .username(&url.user)
-        .password(url.password.as_ref().map_or("", |password| password.expose()))
-        .database(&url.dbname)
-        .ssl_mode(PgSslMode::Disable)
-        .application_name(url.application_name.as_deref().unwrap_or("pgstream"))
-        .options(settings)
+    let password = server.password.as_ref().map_or("", |password| password.expose());
+    options.port(server.port).password(password)
+}
+
+fn application_name(url: &PgUrl) -> &str {
+    url.application_name.as_deref().unwrap_or("pgstream")
 }

@@ -1,9 +1,12 @@
 //! What can go wrong between us and a database.
 
+use std::io;
+
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
 use super::MigrationSet;
+use crate::connect::{ConnectError, ServerError};
 use crate::subscription::model::SubscriptionError;
 
 /// A failure of the store. The server's own words are in its [`source`](std::error::Error::source).
@@ -17,6 +20,20 @@ pub enum StoreError {
         /// Why not.
         source: sqlx::Error,
     },
+    /// No connection could be made, by a URL that asks for more than sqlx can do.
+    #[error("cannot connect to {target}")]
+    Open {
+        /// The URL, password masked.
+        target: String,
+        /// Why not.
+        source: Box<ConnectError>,
+    },
+    /// The socket could not be made that leads sqlx to the server.
+    #[error(
+        "cannot make a socket in the folder for temporary files: set TMPDIR to a folder whose name is short, and in which we may \
+         write"
+    )]
+    Relay(#[source] io::Error),
     /// No connection was made in time.
     #[error("cannot connect to {target}: no answer within {seconds} s; check host, port and firewalls")]
     ConnectTimeout {
@@ -98,7 +115,8 @@ impl StoreError {
     /// The SQLSTATE, where the server refused.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
-        self.database_error().map(PgDatabaseError::code)
+        let of_open = || self.server_error().map(|error| error.code.as_str());
+        self.database_error().map(PgDatabaseError::code).or_else(of_open)
     }
 
     /// Whether the same may work later: no connection, or a server that is busy, starts or is shut down.
@@ -117,19 +135,35 @@ impl StoreError {
     /// The server's own words, where the server refused.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
-        self.database_error().map(PgDatabaseError::message)
+        let of_open = || self.server_error().map(|error| error.message.as_str());
+        self.database_error()
+            .map(PgDatabaseError::message)
+            .or_else(of_open)
     }
 
     /// The server's HINT, where it gave one.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        self.database_error().and_then(PgDatabaseError::hint)
+        let of_open = || self.server_error()?.hint.as_deref();
+        self.database_error()
+            .and_then(PgDatabaseError::hint)
+            .or_else(of_open)
     }
 
     /// The server's DETAIL, where it gave one.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
-        self.database_error().and_then(PgDatabaseError::detail)
+        let of_open = || self.server_error()?.detail.as_deref();
+        self.database_error()
+            .and_then(PgDatabaseError::detail)
+            .or_else(of_open)
+    }
+
+    fn server_error(&self) -> Option<&ServerError> {
+        match self {
+            Self::Open { source, .. } => source.server(),
+            _ => None,
+        }
     }
 
     fn database_error(&self) -> Option<&PgDatabaseError> {
@@ -140,6 +174,8 @@ impl StoreError {
                 _ => return None,
             },
             Self::ConnectTimeout { .. }
+            | Self::Open { .. }
+            | Self::Relay(_)
             | Self::Slow { .. }
             | Self::OtherRelease { .. }
             | Self::Subscription { .. } => {

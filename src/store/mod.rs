@@ -4,7 +4,7 @@
 //! event triggers lives in the *source* database, the subscriptions live in the *store* database, which is usually
 //! the same. Both are in schema `pgstream`.
 //!
-//! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to.
+//! - [`mod@connect`]: the pool, and the settings every session of ours is pinned to. `relay`: what sqlx cannot do.
 //! - [`mod@migrate`]: brings a database up to date, and takes everything out of it again.
 //! - [`subscriptions`]: the table `pgstream.webhook_subscriptions`, and news of its changes.
 //! - [`endpoints`], [`backlog`], [`dead_letters`]: how to talk to endpoints, and what they did not take.
@@ -20,7 +20,7 @@
 //! - [`replica_identity`]: tables whose updates and deletes name no row.
 //! - [`blockers`]: who else's transaction something waits for.
 //!
-//! Imports only leaf `model` modules of other rooms. Queries are checked by the integration tests, not by sqlx's
+//! Imports only leaf `model` modules of other rooms, and `connect`. Queries are checked by the integration tests, not by sqlx's
 //! macros, which would need a database to build.
 
 pub mod backlog;
@@ -37,6 +37,7 @@ pub mod known;
 pub mod letters;
 mod listening;
 pub mod migrate;
+mod relay;
 pub mod relocation;
 pub mod replica_identity;
 pub mod schema_log;

@@ -44,7 +44,7 @@ pub(crate) async fn session(cluster: &Cluster) -> PgConnection {
 pub(crate) async fn session_in(url: &PgUrl) -> PgConnection {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
-        .port(url.port)
+        .port(url.servers[0].port)
         .username(&url.user)
         .password("")
         .database(&url.dbname)

@@ -7,6 +7,8 @@ pub(crate) mod look;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
+pub(crate) mod replica;
+pub(crate) mod secured;
 pub(crate) mod sessions;
 pub(crate) mod versions;
 pub(crate) mod world;

@@ -26,6 +26,13 @@ pub(crate) fn pgstream(arguments: &[&str]) -> Command {
     for key in &keys::KEYS {
         command.env_remove(key.name);
     }
+    // Nor the defaults of libpq, such as a password.
+    let is_libpqs = |name: &str| name.starts_with("PG") && !name.starts_with("PGSTREAM_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_libpqs) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -34,7 +34,7 @@ fn file(text: &str) -> (tempfile::NamedTempFile, Sources) {
 #[test]
 fn defaults_fill_in_all_but_the_url() {
     let config = Config::load(&environment(&[(keys::LISTENER_URL.name, URL)])).unwrap();
-    assert_eq!(config.source.host, Host::Tcp("localhost".to_owned()));
+    assert_eq!(config.source.servers[0].host, Host::Tcp("localhost".to_owned()));
     assert_eq!(config.store, config.source);
     assert_eq!(config.slot, "pgstream_postgres_slot");
     assert_eq!(
@@ -110,7 +110,7 @@ fn all_problems_are_reported_together_with_their_origins() {
     sources.environment = vec![
         (
             keys::STORE_URL.name.into(),
-            "postgres://u:secret@h/d?sslmode=require".into(),
+            "postgres://u:secret@h/d?sslmode=required".into(),
         ),
         (keys::EXP_BACKOFF_INITIAL_INTERVAL.name.into(), "1m".into()),
         (keys::SERVER_ADDRESS.name.into(), "".into()),
@@ -132,7 +132,7 @@ fn all_problems_are_reported_together_with_their_origins() {
         &format!("{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: is set twice"),
         &format!("{path}: PGSTREAM_METRICS_ADDRESS: the address of metrics is not available yet"),
         // That the URL is not set is a consequence.
-        "environment variable PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL: sslmode=require needs TLS",
+        "environment variable PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL: sslmode is \"required\"",
         "flag --replication-slot: \"No\" is not a slot name",
         &format!(
             "{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: \"many\" is not a whole number from 1 to 10000"
@@ -280,7 +280,9 @@ fn each_key_of_a_later_feature_is_refused() {
 #[test]
 fn the_store_needs_one_url_only() {
     let store = "postgres://store:5433/s?sslmode=disable";
-    let load = |pairs: &[(&str, &str)]| StoreConfig::load(&environment(pairs)).map(|found| found.url.port);
+    let load = |pairs: &[(&str, &str)]| {
+        StoreConfig::load(&environment(pairs)).map(|found| found.url.servers[0].port)
+    };
     assert_eq!(load(&[(keys::LISTENER_URL.name, URL)]), Ok(5432));
     assert_eq!(load(&[(keys::STORE_URL.name, store)]), Ok(5433));
     assert_eq!(
@@ -298,7 +300,13 @@ fn the_store_needs_one_url_only() {
 #[test]
 fn what_can_be_looked_at_needs_no_other_setting_to_be_right() {
     let load = |pairs: &[(&str, &str)]| {
-        Targets::load(&environment(pairs)).map(|found| (found.source.port, found.store.port, found.slot))
+        Targets::load(&environment(pairs)).map(|found| {
+            (
+                found.source.servers[0].port,
+                found.store.servers[0].port,
+                found.slot,
+            )
+        })
     };
     let wrong = (keys::WORKER_COUNT.name, "many");
     assert_eq!(

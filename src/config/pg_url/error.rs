@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::SslMode;
+
 /// A URL that cannot be used. No variant holds text that could belong to a password.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PgUrlError {
@@ -44,9 +46,17 @@ pub enum PgUrlError {
         "the host is not a name or an address: write localhost, 192.0.2.7, [2001:db8::7], or %2Fvar%2Frun%2Fpostgresql for a socket's directory"
     )]
     Host,
-    /// More than one host.
-    #[error("names several hosts, which is not supported: name the primary alone")]
-    SeveralHosts,
+    /// A list of hosts with nothing between two commas.
+    #[error("names a host without a name: write host1:5432,host2:5432 without empty places")]
+    EmptyHost,
+    /// A list of ports that fits no list of hosts.
+    #[error("names {hosts} hosts and {ports} ports: give one port for all hosts, or one for each")]
+    PortCount {
+        /// How many hosts there are.
+        hosts: usize,
+        /// How many ports there are.
+        ports: usize,
+    },
     /// A database name with a slash in it.
     #[error("has more than one '/' behind the host: write a '/' in the database name as %2F")]
     Path,
@@ -78,21 +88,62 @@ pub enum PgUrlError {
         /// The parameter.
         name: &'static str,
     },
-    /// An `sslmode` that needs TLS.
+    /// A word that a parameter, or the variable in its place, does not have.
+    #[error("{name} is {value:?}, which is not known: write {known}")]
+    Choice {
+        /// The parameter or the variable.
+        name: &'static str,
+        /// The word as written.
+        value: String,
+        /// The words there are.
+        known: String,
+    },
+    /// A number that is not one.
+    #[error("{name} is not {unit}: write for example {name}=1")]
+    Number {
+        /// The parameter or the variable.
+        name: &'static str,
+        /// What it should be.
+        unit: &'static str,
+    },
+    /// The system's authorities, and names that are not looked at.
     #[error(
-        "sslmode={mode} needs TLS, which is not available yet; nothing is downgraded silently: write sslmode=disable or sslmode=prefer if an unencrypted connection is acceptable"
+        "sslrootcert=system needs sslmode=verify-full, and sslmode is {mode}: public authorities sign for everybody, and only \
+         the name in a certificate tells whose it is"
     )]
-    TlsNotAvailable {
-        /// The mode that was asked for.
-        mode: &'static str,
+    SystemRootsWithWeakMode {
+        /// The mode.
+        mode: SslMode,
     },
-    /// An `sslmode` that PostgreSQL does not have.
-    #[error("sslmode is {mode:?}, which is not known: write disable or prefer")]
-    SslMode {
-        /// The mode as written.
-        mode: String,
+    /// A certificate to be looked at, and no authority.
+    #[error(
+        "sslmode={mode} needs the certificate of the authority that signed the server's: name its file with sslrootcert, or \
+         put it at {usual}, or write sslrootcert=system for the authorities that this system trusts"
+    )]
+    NoRootCertificate {
+        /// The mode.
+        mode: SslMode,
+        /// Where the file would be found.
+        usual: String,
     },
-    /// A `connect_timeout` that is not a number of seconds.
-    #[error("connect_timeout is not a whole number of seconds: write for example connect_timeout=10")]
-    ConnectTimeout,
+    /// Half of what a client certificate takes.
+    #[error("sslcert has no key: name its file with sslkey")]
+    CertificateWithoutKey,
+    /// TLS at once, and a mode that would do without.
+    #[error("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full, and sslmode is {mode}")]
+    DirectWithWeakMode {
+        /// The mode.
+        mode: SslMode,
+    },
+    /// Channel binding, and no channel to bind to.
+    #[error("channel_binding=require needs TLS, and sslmode is disable: write sslmode=verify-full")]
+    ChannelBindingWithoutTls,
+    /// A password file that cannot be used.
+    #[error("the password file {path} {problem}")]
+    PassFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
 }

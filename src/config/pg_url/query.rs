@@ -1,21 +1,37 @@
-//! The parameters behind the `?` of a PostgreSQL URL.
+//! The parameters behind the `?` of a PostgreSQL URL, and the environment variables that stand in for them.
 
-use std::time::Duration;
-
+use super::PgUrlError;
+use super::choices::Choice;
+use super::local::Local;
 use super::parse::decode;
-use super::{PgUrlError, SslMode};
 use crate::config::suggest::nearest;
 
-/// The parameters that are understood, by their libpq names.
-const KNOWN: [&str; 8] = [
-    "host",
-    "port",
-    "user",
-    "password",
-    "dbname",
-    "sslmode",
-    "application_name",
-    "connect_timeout",
+/// The parameters that are understood, by their libpq names, and the variable that gives the default, if one does.
+///
+/// Where the database is and who connects to it is said in the URL alone: `PGHOST`, `PGPORT`, `PGUSER` and `PGDATABASE` are
+/// not read. A variable that was set for another program would else decide which database is streamed, and two URLs that
+/// say the same would mean two databases in two shells.
+const KNOWN: [(&str, Option<&str>); 20] = [
+    ("host", None),
+    ("port", None),
+    ("user", None),
+    ("password", Some("PGPASSWORD")),
+    ("dbname", None),
+    ("passfile", Some("PGPASSFILE")),
+    ("sslmode", Some("PGSSLMODE")),
+    ("sslrootcert", Some("PGSSLROOTCERT")),
+    ("sslcert", Some("PGSSLCERT")),
+    ("sslkey", Some("PGSSLKEY")),
+    ("sslnegotiation", Some("PGSSLNEGOTIATION")),
+    ("channel_binding", Some("PGCHANNELBINDING")),
+    ("target_session_attrs", Some("PGTARGETSESSIONATTRS")),
+    ("application_name", Some("PGAPPNAME")),
+    ("connect_timeout", Some("PGCONNECT_TIMEOUT")),
+    ("keepalives", None),
+    ("keepalives_idle", None),
+    ("keepalives_interval", None),
+    ("keepalives_count", None),
+    ("tcp_user_timeout", None),
 ];
 
 /// The decoded values of [`KNOWN`], in its order.
@@ -30,62 +46,91 @@ impl Query {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(raw_name, "query")?;
-            let Some(position) = KNOWN.iter().position(|known| *known == name) else {
+            let Some(position) = position(&name) else {
                 if behind_password {
                     return Err(PgUrlError::AmpersandInPassword);
                 }
                 let hint = hint(&name);
                 return Err(PgUrlError::UnknownParameter { name, hint });
             };
+            let (known, _) = KNOWN[position];
             if raw_value.is_empty() {
                 return Err(PgUrlError::NoValue { name });
             }
             if query.0[position].is_some() {
-                return Err(PgUrlError::Repeated {
-                    name: KNOWN[position],
-                });
+                return Err(PgUrlError::Repeated { name: known });
             }
-            query.0[position] = Some(decode(raw_value, KNOWN[position])?);
-            behind_password |= KNOWN[position] == "password";
+            query.0[position] = Some(decode(raw_value, known)?);
+            behind_password |= known == "password";
         }
         Ok(query)
     }
 
     /// Takes the value of a known parameter.
     pub(super) fn take(&mut self, name: &'static str) -> Option<String> {
-        let position = KNOWN.iter().position(|known| *known == name)?;
-        self.0[position].take()
+        self.0[position(name)?].take()
     }
 
-    /// Takes `sslmode`; modes that need TLS are refused.
-    pub(super) fn take_sslmode(&mut self) -> Result<SslMode, PgUrlError> {
-        let Some(mode) = self.take("sslmode") else {
-            return Ok(SslMode::default());
-        };
-        match mode.as_str() {
-            "disable" => Ok(SslMode::Disable),
-            "prefer" => Ok(SslMode::Prefer),
-            "allow" => Err(PgUrlError::TlsNotAvailable { mode: "allow" }),
-            "require" => Err(PgUrlError::TlsNotAvailable { mode: "require" }),
-            "verify-ca" => Err(PgUrlError::TlsNotAvailable { mode: "verify-ca" }),
-            "verify-full" => Err(PgUrlError::TlsNotAvailable { mode: "verify-full" }),
-            _ => Err(PgUrlError::SslMode { mode }),
+    /// Takes the value of a known parameter, or else of its variable, with the name of what gave it.
+    pub(super) fn setting(
+        &mut self,
+        name: &'static str,
+        local: &Local,
+    ) -> Result<Option<(&'static str, String)>, PgUrlError> {
+        if let Some(value) = self.take(name) {
+            return Ok(Some((name, value)));
         }
+        let variable = position(name).and_then(|position| KNOWN[position].1);
+        let found = variable.and_then(|variable| Some((variable, local.environment.get(variable)?)));
+        found
+            .map(|(variable, value)| match value.to_str() {
+                Some(value) => Ok((variable, value.to_owned())),
+                None => Err(PgUrlError::NotUtf8 { part: variable }),
+            })
+            .transpose()
     }
 
-    /// Takes `connect_timeout`; zero means no limit, as in libpq.
-    pub(super) fn take_connect_timeout(&mut self) -> Result<Option<Duration>, PgUrlError> {
-        let Some(seconds) = self.take("connect_timeout") else {
+    /// Takes a parameter whose value is one of a few words.
+    pub(super) fn choice<T: Choice>(
+        &mut self,
+        name: &'static str,
+        local: &Local,
+    ) -> Result<Option<T>, PgUrlError> {
+        let Some((name, value)) = self.setting(name, local)? else {
             return Ok(None);
         };
-        let seconds: u32 = seconds.parse().map_err(|_| PgUrlError::ConnectTimeout)?;
-        Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+        let known = T::words();
+        T::find(&value)
+            .map(Some)
+            .ok_or(PgUrlError::Choice { name, value, known })
+    }
+
+    /// Takes a parameter whose value is a number of this `unit`.
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        unit: &'static str,
+        local: &Local,
+    ) -> Result<Option<u32>, PgUrlError> {
+        let Some((name, value)) = self.setting(name, local)? else {
+            return Ok(None);
+        };
+        let number = value
+            .parse()
+            .ok()
+            .filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
+        number.map(Some).ok_or(PgUrlError::Number { name, unit })
     }
 }
 
+fn position(name: &str) -> Option<usize> {
+    KNOWN.iter().position(|(known, _)| *known == name)
+}
+
 fn hint(name: &str) -> String {
-    match nearest(name, KNOWN) {
+    let known = KNOWN.map(|(known, _)| known);
+    match nearest(name, known) {
         Some(known) => format!("did you mean {known}?"),
-        None => format!("known are {}", KNOWN.join(", ")),
+        None => format!("known are {}", known.join(", ")),
     }
 }
