@@ -57,6 +57,7 @@ impl World {
         let state = api::State {
             store: store.clone(),
             subscriptions: subscriptions.clone(),
+            shown: None,
             asking: Asking {
                 source: store.clone(),
                 store: store.clone(),

@@ -151,6 +151,7 @@ impl Api {
         let state = api::State {
             store: store.clone(),
             subscriptions,
+            shown: None,
             asking: Asking {
                 source: store.clone(),
                 store: store.clone(),

@@ -11,7 +11,7 @@ use pgstream::delivery::{Dispatcher, Limits};
 use pgstream::event::Source;
 use pgstream::pipeline::{HoldParts, Holds, NoSnapshots, Parts, StreamIntake};
 use pgstream::progress::{Budget, Ledger};
-use pgstream::replication::{Session, SessionOptions, stream};
+use pgstream::replication::{Session, SessionOptions, Vitals, stream};
 use pgstream::store;
 use pgstream::subscription::cache::{CacheMode, Subscriptions};
 use serde_json::json;
@@ -154,6 +154,7 @@ async fn ids_read_from(
         slot: slot.to_owned(),
         add_tables: Vec::new(),
         filter_tables: left_out.iter().map(ToString::to_string).collect(),
+        vitals: Arc::new(Vitals::new(Instant::now())),
     };
     let session = Session::start(&url, &options, &log, &stop).await.unwrap();
     let pool = store::connect(&url).await.unwrap();
@@ -197,6 +198,7 @@ async fn ids_read_from(
         dispatcher: Arc::clone(&dispatcher),
         store: pool.clone(),
         strict: false,
+        counts: Arc::default(),
         log: log.clone(),
     });
     let all_came = {

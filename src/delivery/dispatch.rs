@@ -16,11 +16,12 @@ use super::keeper::{self, KEEPERS, StoreHealth};
 use super::outbox::{Configured, Counts, Next, Outbox, Policy, Retention, Work};
 use super::outcome::{Outcome, Reason};
 use super::pressure;
-use super::ready::{Pushed, ReadyQueue, Turn};
+use super::ready::{Pushed, ReadyQueue, Turn, Workers};
 use super::recovery::{self, Uncounted};
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::timer::Timer;
+use super::timings::Timings;
 use super::worker::{Answer, Connections, Names, Slots, exchange};
 use crate::endpoint::{EndpointSettings, Registry, Standing};
 use crate::event::{Event, TableName};
@@ -78,6 +79,7 @@ pub(super) struct Shared {
     pub(super) kept: tokio::sync::Notify,
     pub(super) recovered: watch::Sender<bool>,
     pub(super) uncounted: Uncounted,
+    timings: Timings,
     stop: watch::Sender<Option<String>>,
     pub(super) log: Logger,
 }
@@ -116,6 +118,7 @@ impl Dispatcher {
             kept: tokio::sync::Notify::new(),
             recovered: watch::channel(false).0,
             uncounted: Uncounted::default(),
+            timings: Timings::default(),
             stop: watch::channel(None).0,
             log,
         });
@@ -200,6 +203,30 @@ impl Dispatcher {
         outboxes
             .iter()
             .fold(Counts::default(), |sum, outbox| sum + outbox.counts())
+    }
+
+    /// The outboxes of all endpoints, in no particular order.
+    #[must_use]
+    pub fn outboxes(&self) -> Vec<Arc<Outbox>> {
+        self.shared.outboxes.all()
+    }
+
+    /// The threads that make exchanges.
+    #[must_use]
+    pub fn workers(&self) -> Workers {
+        self.shared.ready.workers()
+    }
+
+    /// What was timed.
+    #[must_use]
+    pub fn timings(&self) -> &Timings {
+        &self.shared.timings
+    }
+
+    /// Whether the backlog is taken up.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        *self.shared.recovered.borrow()
     }
 
     /// Resolves when the stream has to stop, since an event cannot be delivered in strict mode; says which.
@@ -343,6 +370,7 @@ impl Shared {
         let mut served = 0;
         let mut work = self.follow_up(outbox, outbox.begin(Instant::now()));
         while let Some(current) = work {
+            let begun = Instant::now();
             let exchanged = || exchange(&current.slot, outbox.target(), &current.events, current.batched);
             // A receiver's bytes go through ureq and TLS there. A fault in these must not take the delivery with it.
             let answer = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
@@ -350,7 +378,9 @@ impl Shared {
                 Answer::failed(Reason::Network("the exchange panicked".to_owned()))
             });
             served += 1;
+            self.timings.exchanged(begun.elapsed());
             if answer.outcome == Outcome::Delivered {
+                self.timings.delivered(&current.events, SystemTime::now());
                 self.ready.proven(turn);
             }
             self.log_outcome(outbox, &current, &answer);

@@ -17,6 +17,7 @@ use self::transaction::OpenTransaction;
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
 use super::catalog::{self, Answer, Question};
+use super::counts::IntakeCounts;
 use super::hand_over::{HandOver, LeftOut, Snapshots};
 use super::holds::Holds;
 use super::parked::{Burial, Parked, Taken, Wait};
@@ -76,6 +77,8 @@ pub struct Parts {
     pub store: PgPool,
     /// Whether such a record ends the stream instead.
     pub strict: bool,
+    /// Where it is counted.
+    pub counts: Arc<IntakeCounts>,
     /// Where trouble is logged.
     pub log: Logger,
 }
@@ -90,6 +93,7 @@ pub struct StreamIntake {
     dispatcher: Arc<Dispatcher>,
     store: PgPool,
     strict: bool,
+    counts: Arc<IntakeCounts>,
     log: Logger,
     parser: Parser,
     relations: Relations,
@@ -129,6 +133,7 @@ impl StreamIntake {
             dispatcher,
             store,
             strict,
+            counts,
             log,
         } = parts;
         let start = ledger.confirmed();
@@ -143,6 +148,7 @@ impl StreamIntake {
             dispatcher,
             store,
             strict,
+            counts,
             log,
             parser: Parser::new(),
             relations: Relations::new(filter),
@@ -162,7 +168,7 @@ impl StreamIntake {
     /// Takes a record in, or parks it.
     fn take(&mut self, record: XLogData) -> Result<(), PipelineError> {
         match self.try_take(record.wal_start, &record.payload) {
-            Ok(Taken::Done) => {}
+            Ok(Taken::Done) => self.counts.parsed(),
             Ok(Taken::Wait(wait)) => self.parked = Some(Parked { record, wait }),
             Err(PipelineError::Unparsable { problem, .. }) if !self.strict && self.open.is_some() => {
                 let wait = Wait::Burial(self.bury(&record, &problem));
@@ -175,6 +181,7 @@ impl StreamIntake {
 
     /// Keeps a record that cannot be read as it is, and goes on without it: within a transaction it can only be a change.
     fn bury(&mut self, record: &XLogData, problem: &ParseError) -> Burial {
+        self.counts.unparsable();
         let commit_lsn = self
             .open
             .as_ref()
@@ -378,6 +385,9 @@ impl StreamIntake {
             payload: encoded.payload,
             share,
         });
+        if !receivers.is_empty() {
+            self.counts.matched();
+        }
         let (xid, commit_lsn) = (open.xid, open.commit_lsn);
         let is_row = |outbox: &Arc<Outbox>| {
             let endpoint = outbox.target().url();

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::batch::Batch;
 use super::burial::{RawLetter, bury};
+use super::counts::IntakeCounts;
 use super::holds::Holds;
 use super::intake::{DELIVERY_OVERHEAD, EVENT_OVERHEAD};
 use super::routes::{Receivers, Routes};
@@ -40,6 +41,7 @@ pub struct RowEntrance {
     waiting_for_room: Mutex<()>,
     routes: Routes,
     store: PgPool,
+    counts: Arc<IntakeCounts>,
     log: Logger,
 }
 
@@ -82,6 +84,7 @@ impl RowEntrance {
         dispatcher: Arc<Dispatcher>,
         budget: Arc<Budget>,
         store: PgPool,
+        counts: Arc<IntakeCounts>,
         log: Logger,
     ) -> Self {
         Self {
@@ -91,6 +94,7 @@ impl RowEntrance {
             budget,
             waiting_for_room: Mutex::default(),
             store,
+            counts,
             log,
         }
     }
@@ -221,6 +225,7 @@ impl RowIntake {
     /// Submits what was taken in.
     pub fn flush(&mut self) {
         self.batch.flush(&self.entrance.dispatcher);
+        self.entrance.counts.rows(self.rows as u64);
         self.rows = 0;
         self.bytes = 0;
     }

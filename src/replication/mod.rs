@@ -13,6 +13,7 @@
 //! | `stream` | the loop: frames, feedback, the orderly end |
 //! | `feedback` | when a status update is due (pure) |
 //! | `notices` | warnings that the server sends inside the stream |
+//! | `vitals` | what probes and metrics can see of it (pure) |
 
 mod authenticate;
 mod connect;
@@ -25,9 +26,11 @@ mod query;
 mod session;
 mod socket;
 mod stream;
+mod vitals;
 
 pub use connection::Connection;
 pub use error::{ReplicationError, ServerError};
 pub use intake::Intake;
 pub use session::{Identity, Session, SessionOptions};
 pub use stream::{StreamError, stream};
+pub use vitals::{ConnectionState, NoticeKind, Report, Seen, Vitals};

@@ -1,6 +1,7 @@
 //! Who the source is, what the slot is, and the start of the stream.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pgstream_proto::{BackendMessage, FrontendMessage, Lsn};
 use slog::{Logger, info, warn};
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
 use super::query::Row;
-use super::{ReplicationError, ServerError};
+use super::{ReplicationError, ServerError, Vitals};
 use crate::config::PgUrl;
 
 /// SQLSTATE `object_in_use`: an old walsender still holds the slot, or another pgstream does.
@@ -28,6 +29,8 @@ pub struct SessionOptions {
     pub add_tables: Vec<String>,
     /// Tables that the plugin leaves out, as `schema.table`.
     pub filter_tables: Vec<String>,
+    /// Where it is told how it does.
+    pub vitals: Arc<Vitals>,
 }
 
 /// Who the source is.
@@ -50,6 +53,8 @@ pub struct Session {
     pub start: Lsn,
     /// After so much silence of ours the server ends the connection. Zero: never.
     pub wal_sender_timeout: Duration,
+    /// Where it is told how it does.
+    pub vitals: Arc<Vitals>,
 }
 
 impl Session {
@@ -60,6 +65,7 @@ impl Session {
         log: &Logger,
         stop: &CancellationToken,
     ) -> Result<Self, ReplicationError> {
+        options.vitals.connecting(Instant::now());
         let mut connection = Connection::open(url).await?;
         let identity = identify_system(&mut connection).await?;
         switch_timeouts_off(&mut connection).await?;
@@ -81,6 +87,7 @@ impl Session {
             };
             match started {
                 Ok(start) => {
+                    options.vitals.streaming(start, Instant::now());
                     info!(log, "streaming"; "slot" => &options.slot, "from" => %start,
                         "system_identifier" => identity.system_identifier, "timeline" => identity.timeline);
                     return Ok(Self {
@@ -88,9 +95,11 @@ impl Session {
                         identity,
                         start,
                         wal_sender_timeout,
+                        vitals: Arc::clone(&options.vitals),
                     });
                 }
                 Err(answer) => {
+                    options.vitals.standing_by(Instant::now());
                     if pause == FIRST_PAUSE {
                         warn!(log, "standing by: another process streams from the slot, waiting until it ends";
                             "slot" => &options.slot, "answer" => answer);
@@ -250,6 +259,7 @@ mod tests {
             slot: "a\"b".into(),
             add_tables: vec!["s.*".into()],
             filter_tables: vec!["pgstream.x".into(), "s.it's".into()],
+            vitals: Arc::new(Vitals::new(Instant::now())),
         };
         let command = start_command(&options, Lsn::new(0x1_0000_00A0));
         assert!(

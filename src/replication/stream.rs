@@ -8,6 +8,7 @@
 //! What is reported as flushed and applied is the intake's confirmed LSN and nothing else; it never goes down.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{FutureExt, StreamExt};
@@ -23,7 +24,7 @@ use super::feedback::Feedback;
 use super::intake::Intake;
 use super::notices::Notices;
 use super::session::Session;
-use super::{ReplicationError, ServerError};
+use super::{ReplicationError, Report, ServerError, Vitals};
 
 /// How many frames are taken in before what they caused is passed on.
 const MAX_BATCH_FRAMES: usize = 64;
@@ -54,10 +55,29 @@ pub async fn stream<I: Intake>(
     settled: impl Future<Output = ()>,
     log: &Logger,
 ) -> Result<Lsn, StreamError<I::Error>> {
+    let vitals = Arc::clone(&session.vitals);
+    let ended = stream_to_end(session, intake, progress, stop, settled, log).await;
+    match &ended {
+        Err(StreamError::Replication(_)) => vitals.lost(Instant::now()),
+        _ => vitals.stopped(Instant::now()),
+    }
+    ended
+}
+
+async fn stream_to_end<I: Intake>(
+    session: Session,
+    intake: &mut I,
+    progress: &Notify,
+    stop: &CancellationToken,
+    settled: impl Future<Output = ()>,
+    log: &Logger,
+) -> Result<Lsn, StreamError<I::Error>> {
     let mut stream = Stream {
         feedback: Feedback::new(session.wal_sender_timeout, Instant::now()),
         received: session.start,
+        wal_end: session.start,
         confirmed: session.start,
+        vitals: Arc::clone(&session.vitals),
         connection: session.connection,
         notices: Notices::new(log.clone()),
         log: log.clone(),
@@ -92,7 +112,9 @@ struct Stream {
     feedback: Feedback,
     notices: Notices,
     received: Lsn,
+    wal_end: Lsn,
     confirmed: Lsn,
+    vitals: Arc<Vitals>,
     log: Logger,
 }
 
@@ -111,7 +133,7 @@ impl Stream {
                 () = sleep_until(self.feedback.due().into()) => self.send_status(intake).await?,
                 () = stop.cancelled() => return Ok(()),
                 () = progress.notified(), if watched => self.feedback.progressed(),
-                frame = next_frame(&mut self.connection, intake) => self.take_batch(frame?, intake)?,
+                frame = next_frame(&mut self.connection, intake, &self.vitals) => self.take_batch(frame?, intake)?,
             }
         }
     }
@@ -165,7 +187,8 @@ impl Stream {
         first: BackendMessage,
         intake: &mut I,
     ) -> Result<(), StreamError<I::Error>> {
-        self.feedback.heard(Instant::now());
+        let heard = Instant::now();
+        self.feedback.heard(heard);
         let mut frame = first;
         let mut bytes = 0;
         for taken in 1.. {
@@ -181,6 +204,7 @@ impl Stream {
                 .map_err(ReplicationError::from)?;
         }
         intake.flush();
+        self.vitals.heard(self.received, self.wal_end, heard);
         if intake.confirmed() > self.confirmed {
             self.feedback.progressed();
         }
@@ -196,7 +220,7 @@ impl Stream {
         let payload = match frame {
             BackendMessage::CopyData(payload) => payload,
             BackendMessage::NoticeResponse(fields) => {
-                self.notices.notice(&fields);
+                self.vitals.notice(self.notices.notice(&fields));
                 return Ok(0);
             }
             BackendMessage::ParameterStatus(_) | BackendMessage::NotificationResponse(_) => return Ok(0),
@@ -222,12 +246,14 @@ impl Stream {
             ReplicationMessage::XLogData(record) => {
                 trace!(self.log, "record"; "wal_start" => %record.wal_start, "bytes" => size);
                 self.received = self.received.max(record.wal_start);
+                self.wal_end = self.wal_end.max(record.wal_end);
                 intake.record(record).map_err(StreamError::Intake)?;
             }
             ReplicationMessage::PrimaryKeepalive(keepalive) => {
                 trace!(self.log, "keepalive"; "wal_end" => %keepalive.wal_end,
                     "reply_requested" => keepalive.reply_requested);
                 self.received = self.received.max(keepalive.wal_end);
+                self.wal_end = self.wal_end.max(keepalive.wal_end);
                 intake.keepalive(keepalive.wal_end);
                 if keepalive.reply_requested {
                     self.feedback.asked();
@@ -248,6 +274,13 @@ impl Stream {
             client_time: SystemTime::now().into(),
             reply_requested: self.feedback.wants_reply(now),
         };
+        let report = Report {
+            received: status.write,
+            confirmed: self.confirmed,
+            has_unsettled: !intake.is_settled(),
+            asks: status.reply_requested,
+        };
+        self.vitals.reports(report, now);
         trace!(self.log, "status update"; "write" => %status.write, "confirmed" => %self.confirmed);
         self.connection
             .send(FrontendMessage::CopyData(status.encode()))
@@ -280,8 +313,13 @@ impl Stream {
 async fn next_frame<I: Intake>(
     connection: &mut Connection,
     intake: &mut I,
+    vitals: &Vitals,
 ) -> Result<BackendMessage, StreamError<I::Error>> {
+    if !intake.is_ready() {
+        vitals.paused(Instant::now());
+    }
     intake.ready().await.map_err(StreamError::Intake)?;
+    vitals.resumed();
     let frame = connection.framed.next().await.ok_or(ReplicationError::Closed)?;
     Ok(frame.map_err(ReplicationError::from)?)
 }

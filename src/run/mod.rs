@@ -15,9 +15,10 @@ mod engine;
 mod heartbeat;
 mod rows;
 mod snapshot_alone;
+mod watched;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
@@ -30,14 +31,15 @@ use self::databases::Databases;
 use self::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
 use self::rows::{Beside, Planned, wake};
 pub use self::snapshot_alone::snapshot;
-use crate::api::{self, ApiError, Server};
+use self::watched::Watched;
+use crate::api::{self, ApiError, MetricsServer, Server};
 use crate::config::Config;
 use crate::delivery::{Dispatcher, DispatcherError};
 use crate::event::Source;
 use crate::filter::PluginTables;
 use crate::pipeline::{self, Parts, PipelineError, StartingInjector, StreamIntake};
 use crate::progress::{Budget, Ledger};
-use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, stream};
+use crate::replication::{ReplicationError, Session, SessionOptions, StreamError, Vitals, stream};
 use crate::schema_log::{Injector, InjectorError, Recording};
 use crate::snapshot::{SnapshotError, left_out};
 use crate::store::drainer::Drainer;
@@ -126,6 +128,10 @@ pub async fn run_with(
     log: Logger,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    let metrics_server = match config.metrics_address {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
     let Some(opened) = shutdown.run_until_cancelled(Databases::open(&config)).await else {
         return Ok(());
     };
@@ -135,17 +141,24 @@ pub async fn run_with(
     let others = CancellationToken::new();
     let (subscriptions, refreshing) =
         Subscriptions::load(store.clone(), cache_mode(&config), log.clone(), others.clone()).await?;
+    let watched = (&store, &subscriptions);
+    let watched = Watched::start(metrics_server, &config, watched, &log, others.clone());
     let state = api::State {
         store: store.clone(),
         subscriptions: subscriptions.clone(),
         asking: backfill::asking(&config, &databases, &log),
+        shown: Some(watched.shown()),
         log: log.clone(),
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);
     let serving = tokio::spawn(server.serve(state, limits, others.clone()));
-    let streamed = match shutdown.run_until_cancelled(alone(&store, &log)).await {
+    let streamed = match shutdown
+        .run_until_cancelled(alone(&store, &watched.vitals, &log))
+        .await
+    {
         Some(Ok(drainer)) => {
-            let streamed = stream_changes(&config, &databases, subscriptions, &log, &shutdown).await;
+            let streamed =
+                stream_changes(&config, &databases, subscriptions, &watched, &log, &shutdown).await;
             drainer.release().await;
             streamed
         }
@@ -153,6 +166,7 @@ pub async fn run_with(
         None => Ok(()),
     };
     others.cancel();
+    watched.end().await;
     end(serving, refreshing, databases).await;
     match streamed {
         Err(RunError::Replication(ReplicationError::Stopped)) => Ok(()),
@@ -164,6 +178,7 @@ async fn stream_changes(
     config: &Config,
     databases: &Databases,
     subscriptions: Subscriptions,
+    watched: &Watched,
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
@@ -179,6 +194,7 @@ async fn stream_changes(
         slot: config.slot.clone(),
         add_tables: add,
         filter_tables: [pipeline::filtered_tables(), filter].concat(),
+        vitals: Arc::clone(&watched.vitals),
     };
     let starting = Session::start(&config.source, &options, log, shutdown);
     let session = shutdown.run_until_cancelled(starting).await;
@@ -192,6 +208,7 @@ async fn stream_changes(
         Arc::clone(&budget),
         log.clone(),
     )?);
+    watched.delivers(&dispatcher, &budget);
     let (injector, recording) = start_injector(config, databases, session.start, log)
         .await?
         .unzip();
@@ -207,6 +224,7 @@ async fn stream_changes(
         left_out: left_out.clone(),
         dispatcher: Arc::clone(&dispatcher),
         budget: Arc::clone(&budget),
+        counts: Arc::clone(&watched.counts),
         wake: Arc::clone(&settled),
     };
     let (snapshots, holds) = planned.start((config, databases), beside, log).await?;
@@ -226,6 +244,7 @@ async fn stream_changes(
         dispatcher: Arc::clone(&dispatcher),
         store: databases.store.clone(),
         strict: config.notifier.strict_mode,
+        counts: Arc::clone(&watched.counts),
         log: log.clone(),
     });
     let beating = config
@@ -261,7 +280,7 @@ async fn stream_changes(
 }
 
 /// Waits until no other program makes deliveries of this store, and keeps others from doing so.
-async fn alone(store: &PgPool, log: &Logger) -> Result<Drainer, StoreError> {
+async fn alone(store: &PgPool, vitals: &Vitals, log: &Logger) -> Result<Drainer, StoreError> {
     let mut told = false;
     loop {
         if let Some(drainer) = Drainer::try_acquire(store).await? {
@@ -274,6 +293,7 @@ async fn alone(store: &PgPool, log: &Logger) -> Result<Drainer, StoreError> {
             );
         }
         told = true;
+        vitals.standing_by(Instant::now());
         sleep(LOOK_AGAIN).await;
     }
 }

@@ -1,12 +1,16 @@
-//! Logging set-up: what a log line looks like, which lines appear, and who waits for them to be written.
+//! Logging set-up: what a log line looks like, which lines appear, and who waits for them to be written. And what other rooms
+//! count with, for the room `monitoring` to collect.
 //!
 //! Every line goes to stderr; stdout belongs to the commands' results. Must not know: what is logged. Whoever logs
 //! keeps passwords out of it, and payloads above trace ([`crate::config::Secret`] masks itself).
 
 mod buffered;
 mod console;
+mod durations;
+mod figure;
 mod json;
 mod level;
+mod seldom;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -15,7 +19,10 @@ use indicatif::MultiProgress;
 use slog::{Drain, Logger, o};
 
 pub use buffered::Guard;
+pub use durations::Durations;
+pub use figure::Figure;
 pub use level::{LogFormat, LogLevel};
+pub use seldom::Seldom;
 
 use buffered::{Buffered, LineDrain};
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::backlog::{Backlog, Route};
 pub(super) use self::backlog::{Dying, Keep, Queued};
-pub use self::counts::Counts;
+pub use self::counts::{Counts, Figures};
 pub(super) use self::lending::Work;
 pub(super) use self::next::{Change, Load, Next, Settled};
 pub use self::retention::Retention;

@@ -152,6 +152,7 @@ impl Intake for StreamIntake {
     }
 
     fn record(&mut self, record: XLogData) -> Result<(), PipelineError> {
+        self.counts.record(record.payload.len());
         self.take(record)
     }
 

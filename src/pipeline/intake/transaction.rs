@@ -80,6 +80,7 @@ impl StreamIntake {
     /// A message outside of a transaction is dealt with.
     pub(super) fn close_lone(&mut self) {
         if let Some(open) = self.open.take_if(|open| open.is_lone) {
+            self.counts.transaction();
             self.ledger
                 .commit(open.settling, open.end.unwrap_or(open.commit_lsn));
         }
@@ -97,6 +98,7 @@ impl StreamIntake {
         })?;
         self.hand_over.read(open.xid, end);
         self.ledger.commit(open.settling, end);
+        self.counts.transaction();
         Ok(())
     }
 }
