@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgstream::api::{self, Server};
@@ -58,6 +59,7 @@ impl World {
             store: store.clone(),
             subscriptions: subscriptions.clone(),
             shown: None,
+            failures: Arc::default(),
             asking: Asking {
                 source: store.clone(),
                 store: store.clone(),

@@ -23,6 +23,7 @@ mod injector;
 mod injector_model;
 mod isolation;
 mod listen;
+mod logs;
 mod messages;
 mod metrics;
 mod operator;

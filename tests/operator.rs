@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::{Child, Output, Stdio};
+use std::sync::Arc;
 
 use pgstream::api::{self, Server};
 use pgstream::demo::cluster::Cluster;
@@ -152,6 +153,7 @@ impl Api {
             store: store.clone(),
             subscriptions,
             shown: None,
+            failures: Arc::default(),
             asking: Asking {
                 source: store.clone(),
                 store: store.clone(),

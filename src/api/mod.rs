@@ -50,4 +50,4 @@ mod wire;
 pub use monitoring::{MetricsServer, Shown};
 pub use refusal::Refusal;
 pub use server::{ApiError, LIMITS, Server, limits};
-pub use state::State;
+pub use state::{Failures, State};

@@ -18,6 +18,7 @@ use super::outcome::{Outcome, Reason};
 use super::pressure;
 use super::ready::{Pushed, ReadyQueue, Turn, Workers};
 use super::recovery::{self, Uncounted};
+use super::report::ToldOfWorkers;
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::timer::Timer;
@@ -80,6 +81,7 @@ pub(super) struct Shared {
     pub(super) recovered: watch::Sender<bool>,
     pub(super) uncounted: Uncounted,
     timings: Timings,
+    told: ToldOfWorkers,
     stop: watch::Sender<Option<String>>,
     pub(super) log: Logger,
 }
@@ -119,6 +121,7 @@ impl Dispatcher {
             recovered: watch::channel(false).0,
             uncounted: Uncounted::default(),
             timings: Timings::default(),
+            told: ToldOfWorkers::default(),
             stop: watch::channel(None).0,
             log,
         });
@@ -334,13 +337,6 @@ impl Shared {
         self.outboxes.get(url).is_some_and(|outbox| outbox.is_idle())
     }
 
-    /// An endpoint for the log.
-    pub(super) fn shown(&self, url: &Arc<str>) -> String {
-        self.outboxes
-            .get(url)
-            .map_or_else(String::new, |outbox| outbox.target().to_string())
-    }
-
     /// Has the stream stop.
     pub(super) fn must_stop(&self, why: String) {
         self.stop.send_if_modified(|stop| {
@@ -374,7 +370,10 @@ impl Shared {
             let exchanged = || exchange(&current.slot, outbox.target(), &current.events, current.batched);
             // A receiver's bytes go through ureq and TLS there. A fault in these must not take the delivery with it.
             let answer = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
-                error!(self.log, "an exchange panicked; it is tried again"; "endpoint" => %outbox.target());
+                if let Some(suppressed) = self.told.panics.admit(Instant::now()) {
+                    error!(self.log, "an exchange panicked; it is tried again"; "event" => "exchange_panicked",
+                        "endpoint" => %outbox.target(), "suppressed" => suppressed);
+                }
                 Answer::failed(Reason::Network("the exchange panicked".to_owned()))
             });
             served += 1;
@@ -419,8 +418,10 @@ impl Shared {
         if let Err(cause) = self.spawn_worker() {
             self.ready.worker_failed_to_start();
             // The token stays queued: the workers that run will come to it.
-            error!(self.log, "could not start a delivery worker; check the limit of processes (ulimit -u)";
-                "error" => %cause);
+            if let Some(suppressed) = self.told.threads.admit(Instant::now()) {
+                error!(self.log, "could not start a delivery worker; check the limit of processes (ulimit -u)";
+                    "event" => "no_worker_thread", "error" => %cause, "suppressed" => suppressed);
+            }
         }
     }
 

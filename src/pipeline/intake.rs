@@ -15,7 +15,7 @@ use slog::Logger;
 
 use self::transaction::OpenTransaction;
 use super::batch::Batch;
-use super::burial::{RawLetter, bury};
+use super::burial::{self, RawLetter, bury};
 use super::catalog::{self, Answer, Question};
 use super::counts::IntakeCounts;
 use super::hand_over::{HandOver, LeftOut, Snapshots};
@@ -32,6 +32,7 @@ use crate::schema_log::Injector;
 use crate::store::{PgPool, StoreError};
 use crate::subscription::cache::Subscriptions;
 use crate::subscription::model::EventType;
+use crate::telemetry::Seldom;
 
 /// What an event takes in memory beside its payload, in bytes.
 pub(super) const EVENT_OVERHEAD: usize = 320;
@@ -94,6 +95,8 @@ pub struct StreamIntake {
     store: PgPool,
     strict: bool,
     counts: Arc<IntakeCounts>,
+    /// What was told of records that cannot be read.
+    told: Arc<Seldom>,
     log: Logger,
     parser: Parser,
     relations: Relations,
@@ -149,6 +152,7 @@ impl StreamIntake {
             store,
             strict,
             counts,
+            told: Arc::new(burial::told()),
             log,
             parser: Parser::new(),
             relations: Relations::new(filter),
@@ -198,7 +202,8 @@ impl StreamIntake {
             raw: record.payload.clone(),
             problem: problem.to_string(),
         };
-        Box::pin(bury(self.store.clone(), letter, self.log.clone()))
+        let told = Arc::clone(&self.told);
+        Box::pin(bury(self.store.clone(), letter, told, self.log.clone()))
     }
 
     fn try_take(&mut self, wal_start: Lsn, payload: &Bytes) -> Result<Taken, PipelineError> {

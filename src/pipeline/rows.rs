@@ -12,7 +12,7 @@ use slog::Logger;
 use tokio::sync::Mutex;
 
 use super::batch::Batch;
-use super::burial::{RawLetter, bury};
+use super::burial::{self, RawLetter, bury};
 use super::counts::IntakeCounts;
 use super::holds::Holds;
 use super::intake::{DELIVERY_OVERHEAD, EVENT_OVERHEAD};
@@ -26,6 +26,7 @@ use crate::progress::{Budget, Group, Share};
 use crate::store::PgPool;
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
+use crate::telemetry::Seldom;
 
 /// So many rows, or bytes of them, are submitted at one time.
 const FLUSH_ROWS: usize = 64;
@@ -42,6 +43,8 @@ pub struct RowEntrance {
     routes: Routes,
     store: PgPool,
     counts: Arc<IntakeCounts>,
+    /// What was told of rows that cannot be read.
+    told: Arc<Seldom>,
     log: Logger,
 }
 
@@ -95,6 +98,7 @@ impl RowEntrance {
             waiting_for_room: Mutex::default(),
             store,
             counts,
+            told: Arc::new(burial::told()),
             log,
         }
     }
@@ -219,7 +223,8 @@ impl RowIntake {
             raw,
             problem,
         };
-        bury(entrance.store.clone(), letter, entrance.log.clone()).await;
+        let told = Arc::clone(&entrance.told);
+        bury(entrance.store.clone(), letter, told, entrance.log.clone()).await;
     }
 
     /// Submits what was taken in.

@@ -48,7 +48,8 @@ impl Notices {
             debug!(self.log, "PostgreSQL sent a notice again"; "notice" => &notice.message);
         } else if table.is_some() {
             warn!(self.log, "PostgreSQL does not report changes of a table: it has no replica identity; \
-                give it a primary key, or run ALTER TABLE … REPLICA IDENTITY FULL"; "notice" => &notice.message);
+                give it a primary key, or run ALTER TABLE … REPLICA IDENTITY FULL";
+                    "event" => "missing_replica_identity", "notice" => &notice.message);
         } else {
             warn!(self.log, "PostgreSQL sent a notice within the stream"; "notice" => %notice);
         }

@@ -148,6 +148,7 @@ pub async fn run_with(
         subscriptions: subscriptions.clone(),
         asking: backfill::asking(&config, &databases, &log),
         shown: Some(watched.shown()),
+        failures: Arc::default(),
         log: log.clone(),
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);

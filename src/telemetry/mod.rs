@@ -10,6 +10,7 @@ mod durations;
 mod figure;
 mod json;
 mod level;
+mod panics;
 mod seldom;
 
 use std::io::{self, IsTerminal};
@@ -49,7 +50,11 @@ pub fn logger(options: &LogOptions) -> (Logger, Guard) {
     };
     let (buffered, guard) = Buffered::start(drain);
     let filtered = buffered.filter_level(options.level.into()).ignore_res();
-    (Logger::root(Arc::new(filtered), o!()), guard)
+    let log = Logger::root(Arc::new(filtered), o!());
+    if options.format == LogFormat::Json {
+        panics::log(log.clone());
+    }
+    (log, guard)
 }
 
 /// Where progress may be drawn, if the log is for people, and stderr a terminal that can be drawn on: lines of the log stand
