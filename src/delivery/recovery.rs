@@ -218,8 +218,8 @@ pub(super) async fn clean_dead_letters(shared: Arc<Shared>) {
                 Ok(deleted) if deleted >= CLEAN_ROWS as u64 => continue,
                 Ok(_) => {}
                 Err(error) => {
-                    warn!(shared.log, "cannot delete old dead letters";
-                        "event" => "dead_letters_not_deleted", "error" => #&error)
+                    warn!(shared.log, "cannot delete old dead letters"; "event" => "dead_letters_not_deleted",
+                        "error" => #&error);
                 }
             }
         }

@@ -309,7 +309,7 @@ mod tests {
         let start = Instant::now();
         let vitals = Vitals::new(start);
         let state = |vitals: &Vitals| (vitals.seen().state, vitals.seen().since - start);
-        assert_eq!(state(&vitals), (ConnectionState::Starting, 0 * SECOND));
+        assert_eq!(state(&vitals), (ConnectionState::Starting, Duration::ZERO));
         vitals.connecting(start + SECOND);
         vitals.connecting(start + 2 * SECOND);
         assert_eq!(state(&vitals), (ConnectionState::Connecting, SECOND));

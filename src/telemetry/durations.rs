@@ -36,6 +36,8 @@ impl Durations {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::proto::Bucket;
+
     use super::*;
 
     #[test]
@@ -48,7 +50,7 @@ mod tests {
         let histogram = metric.get_histogram();
         assert_eq!(histogram.get_sample_count(), 4);
         let buckets = histogram.get_bucket().iter();
-        let counts: Vec<u64> = buckets.map(|bucket| bucket.cumulative_count()).collect();
+        let counts: Vec<u64> = buckets.map(Bucket::cumulative_count).collect();
         assert_eq!(counts, [2, 3]);
     }
 }
