@@ -235,6 +235,26 @@ fn many_endpoints_have_as_many_series_as_are_allowed() {
 }
 
 #[test]
+fn warnings_of_the_server_are_counted() {
+    let mut account = Account::new();
+    let program = account.start(&[]);
+    account
+        .world
+        .sql
+        .run("CREATE TABLE bare (v int); INSERT INTO bare VALUES (1), (2)");
+    account.world.sql.run("UPDATE bare SET v = 0");
+    account
+        .world
+        .sql
+        .run("DELETE FROM bare WHERE false; DELETE FROM bare");
+    account.world.sql.wait_until_settled();
+    let of_kind =
+        |metrics: &Exposition, kind| metrics.labelled("pgstream_server_notices_total", &[("kind", kind)]);
+    let metrics = program.wait_for_metrics(|metrics| of_kind(metrics, "missing_identity") == 4.0);
+    assert_eq!(of_kind(&metrics, "other"), 0.0);
+}
+
+#[test]
 fn metrics_may_have_an_address_of_their_own() {
     let account = Account::new();
     let mut program = account.start(&[(keys::METRICS_ADDRESS.name, "127.0.0.1:0")]);

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::support::database::SLOT;
 use crate::support::program::{Answered, Program};
 use crate::support::world::{DEADLINE, World};
 
@@ -88,7 +91,7 @@ fn a_store_that_hangs_is_told_of_in_time_and_hides_nothing_else() {
 fn who_stands_by_is_not_ready_until_it_takes_over() {
     let world = World::new(&[]);
     let first = world.start(&[]);
-    let second = Program::spawn(&world.url(), crate::support::database::SLOT, &[]);
+    let second = Program::spawn(&world.url(), SLOT, &[]);
     wait_for_readiness(&first, 200, None);
     wait_for_readiness(&second, 503, Some("standing_by"));
     assert_eq!(probe(&second, "/healthz").0, 200);
@@ -99,4 +102,52 @@ fn who_stands_by_is_not_ready_until_it_takes_over() {
     );
     assert!(first.terminate().0.success());
     wait_for_readiness(&second, 200, None);
+}
+
+#[test]
+fn who_takes_up_backlogs_is_not_ready_yet() {
+    let mut world = World::new(&[]);
+    // The tables are there from the first start on.
+    assert!(world.start(&[]).terminate().0.success());
+    world
+        .sql
+        .run("BEGIN; LOCK TABLE pgstream.webhook_backlog_marks IN ACCESS EXCLUSIVE MODE");
+    let program = Program::spawn(&world.url(), SLOT, &[]);
+    wait_for_readiness(&program, 503, Some("recovering"));
+    assert_eq!(probe(&program, "/healthz").0, 200);
+    world.sql.run("ROLLBACK");
+    wait_for_readiness(&program, 200, None);
+}
+
+/// A process that stands still until this is dropped.
+struct Frozen(Pid);
+
+impl Frozen {
+    fn new(pid: i32) -> Self {
+        let pid = Pid::from_raw(pid);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // A server that cannot end would keep the test from ending.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+#[test]
+fn a_walsender_that_stands_still_is_told_of_until_it_goes_on() {
+    // It is asked for a sign of life after half of this.
+    let mut world = World::new(&[("wal_sender_timeout", "4s")]);
+    let program = world.start(&[]);
+    wait_for_readiness(&program, 200, None);
+    let walsender = world.sql.value("SELECT pid FROM pg_stat_replication");
+    let frozen = Frozen::new(walsender);
+    wait_for_readiness(&program, 503, Some("silent"));
+    assert_eq!(probe(&program, "/healthz").0, 200);
+    assert!(program.metrics().value("pgstream_last_heard_seconds") > 20.0);
+    drop(frozen);
+    wait_for_readiness(&program, 200, None);
 }

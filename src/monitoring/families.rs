@@ -5,7 +5,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::telemetry::Durations;
 
-/// The media type of [`Families::text`].
+/// The media type of the metrics.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 
 /// The families of one collection, in the order in which they are shown.

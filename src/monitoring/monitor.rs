@@ -36,8 +36,6 @@ pub struct MonitorParts {
     pub vitals: Arc<Vitals>,
     /// What is taken in.
     pub counts: Arc<IntakeCounts>,
-    /// How far the slot is behind, for whoever looks at it.
-    pub slot_lag: Figure,
     /// The slot.
     pub slot: String,
     /// The store.
@@ -88,7 +86,6 @@ impl Monitor {
         let MonitorParts {
             vitals,
             counts,
-            slot_lag,
             slot,
             store,
             subscriptions,
@@ -112,7 +109,7 @@ impl Monitor {
         Self {
             vitals,
             counts,
-            slot_lag,
+            slot_lag: Figure::default(),
             subscriptions,
             engine,
             started: SystemTime::now(),
@@ -126,6 +123,12 @@ impl Monitor {
     pub fn watch(&self, engine: Engine) {
         // Only the first one is: a program makes one.
         let _ = self.engine.set(engine);
+    }
+
+    /// How many bytes of WAL the slot is behind, for whoever looks at the slot to set.
+    #[must_use]
+    pub fn slot_lag(&self) -> Figure {
+        self.slot_lag.clone()
     }
 
     /// Whether the program is alive: whether what asks is answered at all, and the stream turns.

@@ -16,7 +16,6 @@ use crate::progress::Budget;
 use crate::replication::Vitals;
 use crate::store::PgPool;
 use crate::subscription::cache::Subscriptions;
-use crate::telemetry::Figure;
 
 /// Where rooms tell and count what is shown.
 pub(super) struct Watched {
@@ -42,7 +41,6 @@ impl Watched {
         let monitor = Arc::new(Monitor::start(MonitorParts {
             vitals: Arc::clone(&vitals),
             counts: Arc::clone(&counts),
-            slot_lag: Figure::default(),
             slot: config.slot.clone(),
             store: store.clone(),
             subscriptions: subscriptions.clone(),
