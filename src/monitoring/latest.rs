@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::store::StoreError;
 
 /// How long one answer may take before it is given up, and asked for again when somebody wants to know.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Asks in a task of its own.
 #[derive(Debug)]
