@@ -61,7 +61,7 @@ fn stream(to: &mut Families, seen: &Seen, monitor: &Monitor) {
     );
     to.gauge(
         "pgstream_connection_state_seconds",
-        "How long it has been in this state.",
+        "How long the replication connection has been in its state.",
         ago(seen.since),
     );
     to.counter(
@@ -124,7 +124,7 @@ fn intake(to: &mut Families, monitor: &Monitor) {
     );
     to.counter(
         "pgstream_received_bytes_total",
-        "Their bytes.",
+        "Bytes of the records that came from the stream.",
         taken.record_bytes,
     );
     to.counter(
@@ -263,12 +263,12 @@ fn resources(to: &mut Families, engine: &Engine, outboxes: &Outboxes) {
     );
     to.level(
         "pgstream_worker_threads_idle",
-        "Those of them that have nothing to do.",
+        "Threads for exchanges that have nothing to do.",
         workers.idle as u64,
     );
     to.level(
         "pgstream_worker_threads_limit",
-        "How many there may be.",
+        "The most threads for exchanges that there may be.",
         workers.limit as u64,
     );
     let timings = dispatcher.timings();
