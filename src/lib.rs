@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`cli`] | the command line: one file a command |
 //! | [`config`] | flags, environment and files become one validated configuration |
-//! | [`telemetry`] | the log |
+//! | [`telemetry`] | the log, and what rooms count with |
 //! | [`run`](mod@run) | wiring: builds the rooms, connects them, and owns their end |
 //! | [`connect`] | from a URL to an open session: TLS, authentication, the choice among servers |
 //! | [`replication`] | the replication connection: records out, confirmed LSN in |
@@ -20,6 +20,7 @@
 //! | [`endpoint`] | a URL, how to talk to it, and how it does |
 //! | [`store`] | PostgreSQL as a database: migrations, and one file for each table |
 //! | [`setup`] | what `init`, `check`, `status` and `tear-down` do |
+//! | [`monitoring`] | metrics and probes: what all rooms have counted, collected when somebody asks |
 //! | [`operator`] | what an operator can do to endpoints and dead letters; `cli` and `api` call it |
 //! | [`http_server`], [`api`] | the subscription server |
 //! | [`receiver`] | receivers of webhooks: `listen`, and the one of the demo |
@@ -47,9 +48,10 @@
 //!    rustls: what TLS means is decided in one place.
 //! 2. Only `delivery::worker` knows ureq.
 //! 3. Only `store` knows sqlx. It imports nothing but leaf models, what an event is, the parsed URL, and `connect`.
-//! 4. Only `api` and `receiver` know warp; only they and `http_server` know hyper.
+//! 4. Only `api` and `receiver` know warp; only they and `http_server` know hyper; only `monitoring` and `telemetry` know
+//!    prometheus.
 //! 5. `replication` and `delivery` never import each other: `pipeline` and `progress` are between them.
-//! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback`, `progress`, `filter`, `patterns`, of
+//! 6. `matcher`, `health`, `lanes`, `window`, `retry`, `outcome`, `feedback`, `vitals`, `readiness`, `progress`, `filter`, `patterns`, of
 //!    `snapshot` the choice of tables, their ranges and rows, and of `setup` the judgement of what was found, are pure: no
 //!    clock, no I/O; time is an argument.
 //! 7. `pgstream_proto` imports nothing of this package.
@@ -66,6 +68,7 @@ pub mod endpoint;
 pub mod event;
 pub mod filter;
 pub mod http_server;
+pub mod monitoring;
 pub mod operator;
 pub mod patterns;
 pub mod pipeline;

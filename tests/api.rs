@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgstream::api::{self, Server};
@@ -57,6 +58,8 @@ impl World {
         let state = api::State {
             store: store.clone(),
             subscriptions: subscriptions.clone(),
+            shown: None,
+            failures: Arc::default(),
             asking: Asking {
                 source: store.clone(),
                 store: store.clone(),

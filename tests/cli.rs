@@ -195,7 +195,7 @@ fn a_missing_url_is_named_with_all_the_ways_to_give_it() {
 fn all_problems_of_a_configuration_are_reported_at_once() {
     let file = env_file(
         "PGSTREAM_POSTGRES_LISTENER_URI=postgres://u:hunter2@h\n\
-         PGSTREAM_METRICS_ADDRESS=:9901\n\
+         PGSTREAM_METRICS_ADDRESS=9901\n\
          PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=0\n",
     );
     let path = file.path().to_str().unwrap();
@@ -212,7 +212,7 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
         &format!(
             "{path}: PGSTREAM_POSTGRES_LISTENER_URI: is not a known key: did you mean PGSTREAM_POSTGRES_LISTENER_URL?"
         ),
-        &format!("{path}: PGSTREAM_METRICS_ADDRESS: the address of metrics is not available yet"),
+        &format!("{path}: PGSTREAM_METRICS_ADDRESS: \"9901\" is not an address with a port"),
         &format!(
             "{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: \"0\" is not a whole number from 1 to 10000"
         ),

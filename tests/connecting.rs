@@ -1,10 +1,12 @@
 //! Suite `connecting`: from a URL to a session, for the replication connection and for the store's.
 
 use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
 
 use pgstream::config::PgUrl;
 use pgstream::demo::cluster::Cluster;
-use pgstream::replication::{Connection, ReplicationError, Session, SessionOptions, StartFrom};
+use pgstream::replication::{Connection, ReplicationError, Session, SessionOptions, StartFrom, Vitals};
 use pgstream::store;
 use slog::{Discard, Logger, o};
 use tokio_util::sync::CancellationToken;
@@ -210,6 +212,7 @@ async fn start(url: &PgUrl, slot: &str, stop: &CancellationToken) -> Result<Sess
         slot: slot.to_owned(),
         add_tables: Vec::new(),
         filter_tables: Vec::new(),
+        vitals: Arc::new(Vitals::new(Instant::now())),
     };
     Session::start(
         url,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::{Child, Output, Stdio};
+use std::sync::Arc;
 
 use pgstream::api::{self, Server};
 use pgstream::demo::cluster::Cluster;
@@ -151,6 +152,8 @@ impl Api {
         let state = api::State {
             store: store.clone(),
             subscriptions,
+            shown: None,
+            failures: Arc::default(),
             asking: Asking {
                 source: store.clone(),
                 store: store.clone(),

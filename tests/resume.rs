@@ -12,7 +12,7 @@ use pgstream::delivery::{Dispatcher, Limits};
 use pgstream::event::Source;
 use pgstream::pipeline::{self, HoldParts, Holds, NoSnapshots, Parts, RememberedPosition, StreamIntake};
 use pgstream::progress::{Budget, Ledger};
-use pgstream::replication::{Connector, Link, SessionOptions, StartFrom, stream};
+use pgstream::replication::{Connector, Link, SessionOptions, StartFrom, Vitals, stream};
 use pgstream::store::{self, sources};
 use pgstream::subscription::cache::{CacheMode, Subscriptions};
 use pgstream_proto::Lsn;
@@ -156,6 +156,7 @@ async fn ids_read_from(
         slot: slot.to_owned(),
         add_tables: Vec::new(),
         filter_tables: left_out.iter().map(ToString::to_string).collect(),
+        vitals: Arc::new(Vitals::new(Instant::now())),
     };
     let mut connector = Connector {
         url: url.clone(),
@@ -229,6 +230,7 @@ async fn ids_read_from(
         dispatcher: Arc::clone(&dispatcher),
         store: pool.clone(),
         strict: false,
+        counts: Arc::default(),
         log: log.clone(),
     });
     let all_came = {

@@ -1,7 +1,7 @@
 //! What each request about backfills does.
 
 use serde::{Deserialize, Serialize};
-use slog::{info, warn};
+use slog::info;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
@@ -63,7 +63,7 @@ pub(super) async fn ask(desk: &Desk, body: &[u8]) -> Result<Response, Refusal> {
             Err(Refusal::invalid_field("tables", error.to_string()))
         }
         Err(error) => {
-            warn!(state.log, "a backfill could not be asked for"; "error" => #&error);
+            state.failed("a backfill could not be asked for", &error);
             Err(unavailable())
         }
     }

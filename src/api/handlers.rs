@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slog::{info, warn};
+use slog::info;
 use tokio::time::timeout;
 use warp::http::StatusCode;
 use warp::reply::{Reply, Response};
@@ -56,14 +56,20 @@ async fn ask<T>(state: &State, answer: impl Future<Output = Result<T, StoreError
     match timeout(STORE_LIMIT, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
-            warn!(state.log, "a request failed at the subscription store"; "error" => #&error);
+            state.failed("a request failed at the subscription store", &error);
             Err(unavailable())
         }
         Err(_) => {
-            warn!(state.log, "a request failed at the subscription store, which did not answer in time";
-                "seconds" => STORE_LIMIT.as_secs());
+            state.failed("a request failed at the subscription store", &slow());
             Err(unavailable())
         }
+    }
+}
+
+/// The store did not answer in time.
+fn slow() -> StoreError {
+    StoreError::Slow {
+        seconds: STORE_LIMIT.as_secs(),
     }
 }
 
@@ -77,12 +83,11 @@ async fn put_in_use(state: &State) -> Result<(), Refusal> {
     match timeout(STORE_LIMIT, state.subscriptions.refresh()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
-            warn!(state.log, "a changed subscription is stored, but not yet in use"; "error" => #&error);
+            state.failed("a changed subscription is stored, but not yet in use", &error);
             Err(not_yet())
         }
         Err(_) => {
-            warn!(state.log, "a changed subscription is stored, but not yet in use: the store did not answer in time";
-                "seconds" => STORE_LIMIT.as_secs());
+            state.failed("a changed subscription is stored, but not yet in use", &slow());
             Err(not_yet())
         }
     }

@@ -19,6 +19,10 @@
 //! | `GET /webhooks/backfill` | | 200, the backfills of the last days, and how far they are |
 //! | `POST /webhooks/backfill/cancel` | `{"id"}` | 200, how many tables are read no further |
 //!
+//! | `GET /healthz` | | 200, or 503 if the stream does not turn |
+//! | `GET /readyz` | | 200, or 503 and the reason |
+//! | `GET /metrics` | | 200, the metrics in Prometheus' text format, unless they have a server of their own |
+//!
 //! A move, a replay and a discarding end after some time with `"complete": false`: the same request goes on.
 //!
 //! A subscription is identified by URL, schema and table: subscribing again replaces its event types. When the
@@ -34,6 +38,7 @@ mod backfill;
 mod dead_letters;
 mod endpoints;
 mod handlers;
+mod monitoring;
 mod operator_routes;
 mod query;
 mod refusal;
@@ -42,6 +47,7 @@ mod server;
 mod state;
 mod wire;
 
+pub use monitoring::{MetricsServer, Shown};
 pub use refusal::Refusal;
 pub use server::{ApiError, LIMITS, Server, limits};
-pub use state::State;
+pub use state::{Failures, State};

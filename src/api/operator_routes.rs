@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slog::warn;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use warp::Filter;
@@ -19,6 +18,7 @@ use super::routes::{Posted, answer, got, posted};
 use super::{State, backfill, dead_letters, endpoints};
 use crate::http_server::Limits;
 use crate::operator::OperatorError;
+use crate::store::StoreError;
 
 /// The longest that a request waits for the store: counting a long backlog takes a while.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -183,8 +183,11 @@ pub(super) async fn fulfil<D: serde::Serialize>(
         Ok(Ok(document)) => Ok(shown(StatusCode::OK, &document)),
         Ok(Err(error)) => Err(refusal(state, error)),
         Err(_) => {
-            warn!(state.log, "an operator's request failed at the store, which did not answer in time";
-                "seconds" => LIMIT.as_secs());
+            let seconds = LIMIT.as_secs();
+            state.failed(
+                "an operator's request failed at the store",
+                &StoreError::Slow { seconds },
+            );
             Err(unavailable())
         }
     }
@@ -203,7 +206,7 @@ pub(super) fn refusal(state: &State, error: OperatorError) -> Refusal {
         OperatorError::AmbiguousLetter { .. } => Refusal::conflict("ambiguous_dead_letter", text),
         OperatorError::Standing(_) => Refusal::conflict("standing", text),
         OperatorError::NotInitialised(_) | OperatorError::Store(_) => {
-            warn!(state.log, "an operator's request failed at the store"; "error" => #&error);
+            state.failed("an operator's request failed at the store", &error);
             unavailable()
         }
     }

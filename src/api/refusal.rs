@@ -68,8 +68,15 @@ impl Refusal {
             StatusCode::NOT_FOUND,
             "not_found",
             "nothing is served at this path: there are /webhooks/subscribe, /webhooks/unsubscribe, \
-             /webhooks/subscriptions, /webhooks/endpoints, /webhooks/deadletters and /webhooks/backfill",
+             /webhooks/subscriptions, /webhooks/endpoints, /webhooks/deadletters, /webhooks/backfill, /healthz and /readyz, \
+             and /metrics unless PGSTREAM_METRICS_ADDRESS is set",
         )
+    }
+
+    /// 404: there is nothing at this path of the server of metrics.
+    pub(super) fn not_monitored() -> Self {
+        let message = "nothing is served at this path: there are /metrics, /healthz and /readyz";
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
     /// 404: what the request names is not there.

@@ -11,6 +11,7 @@ use warp::{Filter, Rejection};
 
 use super::State;
 use super::handlers;
+use super::monitoring;
 use super::operator_routes;
 use super::refusal::Refusal;
 use crate::http_server::{Limits, read_body};
@@ -21,6 +22,7 @@ pub(super) fn routes(
     limits: Limits,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let operator = operator_routes::routes(state.clone(), limits);
+    let monitoring = monitoring::routes(state.shown.clone());
     let state = warp::any().map(move || state.clone());
     let subscribe = warp::path!("webhooks" / "subscribe")
         .and(posted(limits))
@@ -51,6 +53,8 @@ pub(super) fn routes(
         .or(list)
         .unify()
         .or(operator)
+        .unify()
+        .or(monitoring)
         .unify()
         .or(nothing)
         .unify()

@@ -40,18 +40,28 @@ pub struct Server(http_server::Server);
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
-#[error(
-    "cannot start the subscription server: set PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS to an address that is free"
-)]
-pub struct ApiError(#[from] BindError);
+pub enum ApiError {
+    /// The subscription server.
+    #[error(
+        "cannot start the subscription server: set PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS to an address that is free"
+    )]
+    Subscriptions(#[source] BindError),
+    /// The server of metrics.
+    #[error(
+        "cannot start the server of metrics: set PGSTREAM_METRICS_ADDRESS to an address that is free, or leave it out to have \
+         them on the subscription server's"
+    )]
+    Metrics(#[source] BindError),
+}
 
 impl Server {
     /// Listens on `address`. The unspecified IPv6 address means all interfaces of both families.
     ///
     /// # Errors
-    /// [`ApiError`], whose source names the address.
+    /// [`ApiError::Subscriptions`], whose source names the address.
     pub async fn bind(address: SocketAddr) -> Result<Self, ApiError> {
-        Ok(Self(http_server::Server::bind(&address.to_string()).await?))
+        let bound = http_server::Server::bind(&address.to_string()).await;
+        bound.map(Self).map_err(ApiError::Subscriptions)
     }
 
     /// The address the server listens on.

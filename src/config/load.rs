@@ -36,6 +36,7 @@ impl Config {
         let heartbeat_interval = reader.optional(&keys::HEARTBEAT_INTERVAL, value::duration);
         let cache = reader.cache();
         let server = reader.server();
+        let metrics_address = reader.optional(&keys::METRICS_ADDRESS, value::listen_address);
         let notifier = reader.notifier();
         let injector = reader.url(&keys::INJECTOR_URL);
         let filter = reader.filter();
@@ -72,6 +73,7 @@ impl Config {
                 source,
                 cache,
                 server,
+                metrics_address,
                 notifier,
                 injector,
                 schema_log_retention,

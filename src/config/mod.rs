@@ -56,6 +56,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The subscription server.
     pub server: ServerConfig,
+    /// Where metrics are served, if not by the subscription server.
+    pub metrics_address: Option<SocketAddr>,
     /// The deliveries to webhooks.
     pub notifier: NotifierConfig,
     /// The database whose schema log fills in the events' metadata, if any does.

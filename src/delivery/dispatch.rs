@@ -16,11 +16,13 @@ use super::keeper::{self, KEEPERS, StoreHealth};
 use super::outbox::{Configured, Counts, Next, Outbox, Policy, Retention, Work};
 use super::outcome::{Outcome, Reason};
 use super::pressure;
-use super::ready::{Pushed, ReadyQueue, Turn};
+use super::ready::{Pushed, ReadyQueue, Turn, Workers};
 use super::recovery::{self, Uncounted};
+use super::report::ToldOfWorkers;
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::timer::Timer;
+use super::timings::Timings;
 use super::worker::{Answer, Connections, Names, Slots, exchange};
 use crate::endpoint::{EndpointSettings, Registry, Standing};
 use crate::event::{Event, TableName};
@@ -78,6 +80,8 @@ pub(super) struct Shared {
     pub(super) kept: tokio::sync::Notify,
     pub(super) recovered: watch::Sender<bool>,
     pub(super) uncounted: Uncounted,
+    timings: Timings,
+    told: ToldOfWorkers,
     stop: watch::Sender<Option<String>>,
     pub(super) log: Logger,
 }
@@ -116,6 +120,8 @@ impl Dispatcher {
             kept: tokio::sync::Notify::new(),
             recovered: watch::channel(false).0,
             uncounted: Uncounted::default(),
+            timings: Timings::default(),
+            told: ToldOfWorkers::default(),
             stop: watch::channel(None).0,
             log,
         });
@@ -200,6 +206,30 @@ impl Dispatcher {
         outboxes
             .iter()
             .fold(Counts::default(), |sum, outbox| sum + outbox.counts())
+    }
+
+    /// The outboxes of all endpoints, in no particular order.
+    #[must_use]
+    pub fn outboxes(&self) -> Vec<Arc<Outbox>> {
+        self.shared.outboxes.all()
+    }
+
+    /// The threads that make exchanges.
+    #[must_use]
+    pub fn workers(&self) -> Workers {
+        self.shared.ready.workers()
+    }
+
+    /// What was timed.
+    #[must_use]
+    pub fn timings(&self) -> &Timings {
+        &self.shared.timings
+    }
+
+    /// Whether the backlog is taken up.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        *self.shared.recovered.borrow()
     }
 
     /// Resolves when the stream has to stop, since an event cannot be delivered in strict mode; says which.
@@ -307,13 +337,6 @@ impl Shared {
         self.outboxes.get(url).is_some_and(|outbox| outbox.is_idle())
     }
 
-    /// An endpoint for the log.
-    pub(super) fn shown(&self, url: &Arc<str>) -> String {
-        self.outboxes
-            .get(url)
-            .map_or_else(String::new, |outbox| outbox.target().to_string())
-    }
-
     /// Has the stream stop.
     pub(super) fn must_stop(&self, why: String) {
         self.stop.send_if_modified(|stop| {
@@ -343,14 +366,20 @@ impl Shared {
         let mut served = 0;
         let mut work = self.follow_up(outbox, outbox.begin(Instant::now()));
         while let Some(current) = work {
+            let begun = Instant::now();
             let exchanged = || exchange(&current.slot, outbox.target(), &current.events, current.batched);
             // A receiver's bytes go through ureq and TLS there. A fault in these must not take the delivery with it.
             let answer = catch_unwind(AssertUnwindSafe(exchanged)).unwrap_or_else(|_| {
-                error!(self.log, "an exchange panicked; it is tried again"; "endpoint" => %outbox.target());
+                if let Some(suppressed) = self.told.panics.admit(Instant::now()) {
+                    error!(self.log, "an exchange panicked; it is tried again"; "event" => "exchange_panicked",
+                        "endpoint" => %outbox.target(), "suppressed" => suppressed);
+                }
                 Answer::failed(Reason::Network("the exchange panicked".to_owned()))
             });
             served += 1;
+            self.timings.exchanged(begun.elapsed());
             if answer.outcome == Outcome::Delivered {
+                self.timings.delivered(&current.events, SystemTime::now());
                 self.ready.proven(turn);
             }
             self.log_outcome(outbox, &current, &answer);
@@ -389,8 +418,10 @@ impl Shared {
         if let Err(cause) = self.spawn_worker() {
             self.ready.worker_failed_to_start();
             // The token stays queued: the workers that run will come to it.
-            error!(self.log, "could not start a delivery worker; check the limit of processes (ulimit -u)";
-                "error" => %cause);
+            if let Some(suppressed) = self.told.threads.admit(Instant::now()) {
+                error!(self.log, "could not start a delivery worker; check the limit of processes (ulimit -u)";
+                    "event" => "no_worker_thread", "error" => %cause, "suppressed" => suppressed);
+            }
         }
     }
 

@@ -58,6 +58,7 @@ async fn serve(shared: &Arc<Shared>, outbox: &Arc<Outbox>) {
         let Some(work) = work else { return };
         let keeper = Keeper {
             shared,
+            outbox,
             url: outbox.target().url(),
         };
         let next = match keeper.perform(work).await {
@@ -86,19 +87,20 @@ impl StoreHealth {
     fn failed(&self, error: &StoreError, log: &Logger) {
         if !self.failing.swap(true, Ordering::Relaxed) {
             warn!(log, "the store does not take the backlog, trying again until it does; nothing is lost, and what is not \
-                written is not confirmed"; "error" => #error);
+                written is not confirmed"; "event" => "store_failing", "error" => #error);
         }
     }
 
     fn answered(&self, log: &Logger) {
         if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
-            info!(log, "the store takes the backlog again");
+            info!(log, "the store takes the backlog again"; "event" => "store_restored");
         }
     }
 }
 
 struct Keeper<'a> {
     shared: &'a Arc<Shared>,
+    outbox: &'a Outbox,
     url: &'a Arc<str>,
 }
 
@@ -313,7 +315,7 @@ impl Keeper<'_> {
         if self.shared.limits.strict {
             self.shared.must_stop(format!(
                 "the backlog of an endpoint is beyond its bounds: {}",
-                self.shared.shown(self.url)
+                self.outbox.target()
             ));
             return Ok(nothing);
         }
@@ -329,8 +331,11 @@ impl Keeper<'_> {
             // All of it is in memory, and about to be delivered.
             return Ok(nothing);
         }
-        warn!(self.shared.log, "the backlog of an endpoint was beyond its bounds; the oldest events became dead letters";
-            "endpoint" => self.shared.shown(self.url), "events" => buried.rows);
+        if let Some(suppressed) = self.outbox.told().bounds.admit(Instant::now()) {
+            warn!(self.shared.log, "the backlog of an endpoint was beyond its bounds; the oldest events became dead letters";
+                "event" => "backlog_beyond_bounds", "endpoint" => %self.outbox.target(), "events" => buried.rows,
+                "suppressed" => suppressed);
+        }
         Ok(Stored::Expired(buried))
     }
 }

@@ -26,9 +26,12 @@ mod request;
 pub mod retry;
 mod target;
 mod timer;
+mod timings;
 pub mod window;
 mod worker;
 
 pub use dispatch::{Dispatcher, DispatcherError, Limits};
-pub use outbox::{Counts, Outbox, Retention};
+pub use outbox::{Counts, Figures, Outbox, Retention};
+pub use ready::Workers;
 pub use target::{Target, TargetError};
+pub use timings::Timings;

@@ -67,6 +67,17 @@ pub(super) struct Turn {
     class: Class,
 }
 
+/// The threads that make exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workers {
+    /// How many there are.
+    pub running: usize,
+    /// Those of them that have nothing to do.
+    pub idle: usize,
+    /// How many there may be.
+    pub limit: usize,
+}
+
 /// What the caller of [`ReadyQueue::push`] has to do.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
@@ -187,6 +198,16 @@ impl ReadyQueue {
     pub(super) fn others_wait(&self) -> bool {
         let state = self.lock();
         state.idle == 0 && state.tokens.iter().any(|tokens| !tokens.is_empty())
+    }
+
+    /// The workers there are now.
+    pub(super) fn workers(&self) -> Workers {
+        let state = self.lock();
+        Workers {
+            running: state.workers,
+            idle: state.idle,
+            limit: self.max_workers,
+        }
     }
 
     /// No turn is given any more.

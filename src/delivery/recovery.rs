@@ -13,6 +13,7 @@ use super::outbox::Configured;
 use super::target::Target;
 use crate::store::endpoints::{Change, Changes};
 use crate::store::{StoreError, backlog, dead_letters, endpoints};
+use crate::telemetry::Seldom;
 
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -32,14 +33,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Err(error) => {
                 if !failed {
                     warn!(shared.log, "cannot take up the backlog, trying again until it works; reading waits for it";
-                        "error" => #&error);
+                        "event" => "backlog_not_taken_up", "error" => #&error);
                 }
                 failed = true;
                 sleep(PAUSE).await;
             }
         }
     };
-    info!(shared.log, "the backlog is taken up"; "endpoints" => shared.outboxes.all().len());
+    info!(shared.log, "the backlog is taken up";
+        "event" => "backlog_taken_up", "endpoints" => shared.outboxes.all().len());
     shared.recovered.send_replace(true);
     for outbox in shared.outboxes.all() {
         shared.uncounted.add(Arc::clone(outbox.target().url()));
@@ -102,9 +104,13 @@ async fn recover(shared: &Arc<Shared>) -> Result<Changes, StoreError> {
 async fn follow(shared: &Arc<Shared>, mut changes: Changes) {
     // What was heard and not applied yet: it is heard once only.
     let mut pending = None;
+    let seldom = Seldom::once_a_minute();
     loop {
         if let Err(error) = apply(shared, &mut changes, &mut pending).await {
-            warn!(shared.log, "cannot follow changes of the endpoints, trying again"; "error" => #error);
+            if let Some(suppressed) = seldom.admit(Instant::now()) {
+                warn!(shared.log, "cannot follow changes of the endpoints, trying again";
+                    "event" => "endpoints_not_followed", "error" => #error, "suppressed" => suppressed);
+            }
             sleep(PAUSE).await;
         }
     }
@@ -211,7 +217,10 @@ pub(super) async fn clean_dead_letters(shared: Arc<Shared>) {
             match dead_letters::clean(&shared.store, before, CLEAN_ROWS).await {
                 Ok(deleted) if deleted >= CLEAN_ROWS as u64 => continue,
                 Ok(_) => {}
-                Err(error) => warn!(shared.log, "cannot delete old dead letters"; "error" => #&error),
+                Err(error) => {
+                    warn!(shared.log, "cannot delete old dead letters"; "event" => "dead_letters_not_deleted",
+                        "error" => #&error);
+                }
             }
         }
         sleep(CLEAN_INTERVAL).await;

@@ -2,6 +2,7 @@
 //!
 //! Knows the records of wal2json and the bytes of a webhook's body; nothing of endpoints, matching or sockets.
 
+mod commit_time;
 mod delivery_id;
 mod description;
 mod injection;
@@ -9,6 +10,7 @@ mod model;
 mod order;
 mod payload;
 
+pub use commit_time::commit_time;
 pub use delivery_id::{IdKind, Occurrences, RowVersion, Source, table_hash};
 pub use description::{Description, KnownColumn, KnownTable};
 pub use injection::Injection;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::bind::Server;
 use super::connection::serve_connection;
 use super::limits::{ACCEPT_PAUSE, Limits};
+use crate::telemetry::Seldom;
 
 impl Server {
     /// Serves until `shutdown` is cancelled, then stops listening, lets requests under way be answered within
@@ -35,6 +36,7 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let slots = Arc::new(Semaphore::new(limits.connections));
+        let seldom = Seldom::once_a_minute();
         let mut connections = JoinSet::new();
         loop {
             let slot = tokio::select! {
@@ -42,7 +44,7 @@ impl Server {
                 () = shutdown.cancelled() => break,
             };
             let stream = tokio::select! {
-                stream = self.accept(log) => stream,
+                stream = self.accept(log, &seldom) => stream,
                 () = shutdown.cancelled() => break,
             };
             // What has ended is taken out here, so that the set never holds more than was served since.
@@ -58,7 +60,7 @@ impl Server {
     }
 
     /// The next connection. A failure to accept is never the end of the server.
-    async fn accept(&self, log: &Logger) -> TcpStream {
+    async fn accept(&self, log: &Logger, seldom: &Seldom) -> TcpStream {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
@@ -68,8 +70,10 @@ impl Server {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    warn!(log, "cannot accept a connection, trying again";
-                        "address" => %self.address(), "error" => %error);
+                    if let Some(suppressed) = seldom.admit(Instant::now()) {
+                        warn!(log, "cannot accept a connection, trying again"; "event" => "connection_not_accepted",
+                            "address" => %self.address(), "error" => %error, "suppressed" => suppressed);
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -100,7 +104,6 @@ mod tests {
     use hyper::service::service_fn;
     use slog::{Discard, o};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::time::Instant;
 
     use super::*;
 

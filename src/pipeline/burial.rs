@@ -1,6 +1,7 @@
 //! Keeping records that cannot be read.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slog::{Logger, error, info, warn};
@@ -8,9 +9,19 @@ use tokio::time::sleep;
 
 use crate::event::Position;
 use crate::store::{PgPool, dead_letters};
+use crate::telemetry::Seldom;
 
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So many records that cannot be read are told of in [`INTERVAL`]: a table that has one may have many.
+const RECORDS: u32 = 10;
+/// See [`RECORDS`].
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is told of records that cannot be read.
+pub(super) const fn told() -> Seldom {
+    Seldom::few(RECORDS, INTERVAL)
+}
 
 /// A record that cannot be read.
 pub(super) struct RawLetter {
@@ -22,7 +33,7 @@ pub(super) struct RawLetter {
 
 /// Writes a record to the dead letters as it is. Tried again until the store takes it: without that it would be lost as
 /// soon as its transaction is confirmed.
-pub(super) async fn bury(store: PgPool, letter: RawLetter, log: Logger) {
+pub(super) async fn bury(store: PgPool, letter: RawLetter, told: Arc<Seldom>, log: Logger) {
     let RawLetter {
         webhook_id,
         position,
@@ -35,15 +46,19 @@ pub(super) async fn bury(store: PgPool, letter: RawLetter, log: Logger) {
     {
         if !failed {
             warn!(log, "a record that cannot be read cannot be kept either, trying again until it can; reading is paused";
-                "wal_start" => %position.lsn, "error" => #&error);
+                "event" => "record_not_kept", "wal_start" => %position.lsn, "error" => #&error);
         }
         failed = true;
         sleep(PAUSE).await;
     }
     if failed {
-        info!(log, "the store takes dead letters again");
+        info!(log, "the store takes dead letters again"; "event" => "record_kept");
     }
+    let Some(suppressed) = told.admit(Instant::now()) else {
+        return;
+    };
     error!(log, "a record cannot be read, and is kept as a dead letter without an endpoint; see `pgstream deadletters`. \
         wal2json prints invalid JSON for types whose names have quotes or backslashes in them, and text that is not UTF-8 \
-        in a database of another encoding"; "wal_start" => %position.lsn, "webhook_id" => webhook_id, "problem" => problem);
+        in a database of another encoding"; "event" => "record_unreadable", "wal_start" => %position.lsn,
+        "webhook_id" => webhook_id, "problem" => problem, "suppressed" => suppressed);
 }

@@ -101,14 +101,14 @@ where
         match ask().await {
             Ok(answer) => {
                 if pause > FIRST_PAUSE {
-                    info!(log, "the source's catalogs can be read again");
+                    info!(log, "the source's catalogs can be read again"; "event" => "source_catalogs_restored");
                 }
                 return answer;
             }
             Err(error) => {
                 if pause == FIRST_PAUSE {
                     warn!(log, "cannot ask the source about its tables, trying again until it works; reading is paused";
-                        "error" => #&error);
+                        "event" => "source_catalogs_failing", "error" => #&error);
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

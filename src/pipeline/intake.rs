@@ -17,8 +17,9 @@ use slog::Logger;
 use self::seen::{Replay, Seen};
 use self::transaction::OpenTransaction;
 use super::batch::Batch;
-use super::burial::{RawLetter, bury};
+use super::burial::{self, RawLetter, bury};
 use super::catalog::{self, Answer, Question};
+use super::counts::IntakeCounts;
 use super::hand_over::{HandOver, LeftOut, Snapshots};
 use super::holds::Holds;
 use super::parked::{Burial, Parked, Taken, Wait};
@@ -34,6 +35,7 @@ use crate::schema_log::Injector;
 use crate::store::{PgPool, StoreError};
 use crate::subscription::cache::Subscriptions;
 use crate::subscription::model::EventType;
+use crate::telemetry::Seldom;
 
 /// What an event takes in memory beside its payload, in bytes.
 pub(super) const EVENT_OVERHEAD: usize = 320;
@@ -81,6 +83,8 @@ pub struct Parts {
     pub store: PgPool,
     /// Whether such a record ends the stream instead.
     pub strict: bool,
+    /// Where it is counted.
+    pub counts: Arc<IntakeCounts>,
     /// Where trouble is logged.
     pub log: Logger,
 }
@@ -112,6 +116,9 @@ pub struct StreamIntake {
     dispatcher: Arc<Dispatcher>,
     store: PgPool,
     strict: bool,
+    counts: Arc<IntakeCounts>,
+    /// What was told of records that cannot be read.
+    told: Arc<Seldom>,
     log: Logger,
     parser: Parser,
     relations: Relations,
@@ -152,6 +159,7 @@ impl StreamIntake {
             dispatcher,
             store,
             strict,
+            counts,
             log,
         } = parts;
         let start = ledger.confirmed();
@@ -171,6 +179,8 @@ impl StreamIntake {
             dispatcher,
             store,
             strict,
+            counts,
+            told: Arc::new(burial::told()),
             log,
             parser: Parser::new(),
             relations: Relations::new(filter),
@@ -190,7 +200,7 @@ impl StreamIntake {
     /// Takes a record in, or parks it.
     fn take(&mut self, record: XLogData) -> Result<(), PipelineError> {
         match self.try_take(record.wal_start, &record.payload) {
-            Ok(Taken::Done) => {}
+            Ok(Taken::Done) => self.counts.parsed(),
             Ok(Taken::Wait(wait)) => self.parked = Some(Parked { record, wait }),
             Err(PipelineError::Unparsable { problem, .. }) if !self.strict && self.open.is_some() => {
                 let wait = Wait::Burial(self.bury(&record, &problem));
@@ -203,6 +213,7 @@ impl StreamIntake {
 
     /// Keeps a record that cannot be read as it is, and goes on without it: within a transaction it can only be a change.
     fn bury(&mut self, record: &XLogData, problem: &ParseError) -> Burial {
+        self.counts.unparsable();
         let commit_lsn = self
             .open
             .as_ref()
@@ -219,7 +230,8 @@ impl StreamIntake {
             raw: record.payload.clone(),
             problem: problem.to_string(),
         };
-        Box::pin(bury(self.store.clone(), letter, self.log.clone()))
+        let told = Arc::clone(&self.told);
+        Box::pin(bury(self.store.clone(), letter, told, self.log.clone()))
     }
 
     fn try_take(&mut self, wal_start: Lsn, payload: &Bytes) -> Result<Taken, PipelineError> {
@@ -409,6 +421,9 @@ impl StreamIntake {
             payload: encoded.payload,
             share,
         });
+        if !receivers.is_empty() {
+            self.counts.matched();
+        }
         let (xid, commit_lsn) = (open.xid, open.commit_lsn);
         let is_row = |outbox: &Arc<Outbox>| {
             let endpoint = outbox.target().url();

@@ -19,6 +19,7 @@
 mod batch;
 mod burial;
 mod catalog;
+mod counts;
 mod error;
 mod hand_over;
 mod holds;
@@ -30,6 +31,7 @@ mod routes;
 mod rows;
 mod sweep;
 
+pub use counts::{IntakeCounts, TakenIn};
 pub use error::PipelineError;
 pub use hand_over::{Beginning, LeftOut, NoSnapshots, Snapshots, StreamPosition};
 pub use holds::{HoldParts, Holds, Releases};

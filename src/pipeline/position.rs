@@ -175,13 +175,13 @@ impl Writer {
             while !self.write(source).await {
                 if !failed {
                     warn!(self.log, "cannot write down how far the stream is, trying again until it works; beyond a bound \
-                        nothing is confirmed meanwhile"; "bound" => %self.written.bound);
+                        nothing is confirmed meanwhile"; "event" => "position_not_written", "bound" => %self.written.bound);
                 }
                 failed = true;
                 sleep(INTERVAL).await;
             }
             if failed {
-                info!(self.log, "how far the stream is can be written down again");
+                info!(self.log, "how far the stream is can be written down again"; "event" => "position_written");
             }
             failed = false;
             wake.notify_one();

@@ -12,7 +12,8 @@ use slog::Logger;
 use tokio::sync::Mutex;
 
 use super::batch::Batch;
-use super::burial::{RawLetter, bury};
+use super::burial::{self, RawLetter, bury};
+use super::counts::IntakeCounts;
 use super::holds::Holds;
 use super::intake::{DELIVERY_OVERHEAD, EVENT_OVERHEAD};
 use super::routes::{Receivers, Routes};
@@ -25,6 +26,7 @@ use crate::progress::{Budget, Group, Share};
 use crate::store::PgPool;
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
+use crate::telemetry::Seldom;
 
 /// So many rows, or bytes of them, are submitted at one time.
 const FLUSH_ROWS: usize = 64;
@@ -40,6 +42,9 @@ pub struct RowEntrance {
     waiting_for_room: Mutex<()>,
     routes: Routes,
     store: PgPool,
+    counts: Arc<IntakeCounts>,
+    /// What was told of rows that cannot be read.
+    told: Arc<Seldom>,
     log: Logger,
 }
 
@@ -82,6 +87,7 @@ impl RowEntrance {
         dispatcher: Arc<Dispatcher>,
         budget: Arc<Budget>,
         store: PgPool,
+        counts: Arc<IntakeCounts>,
         log: Logger,
     ) -> Self {
         Self {
@@ -91,6 +97,8 @@ impl RowEntrance {
             budget,
             waiting_for_room: Mutex::default(),
             store,
+            counts,
+            told: Arc::new(burial::told()),
             log,
         }
     }
@@ -215,12 +223,14 @@ impl RowIntake {
             raw,
             problem,
         };
-        bury(entrance.store.clone(), letter, entrance.log.clone()).await;
+        let told = Arc::clone(&entrance.told);
+        bury(entrance.store.clone(), letter, told, entrance.log.clone()).await;
     }
 
     /// Submits what was taken in.
     pub fn flush(&mut self) {
         self.batch.flush(&self.entrance.dispatcher);
+        self.entrance.counts.rows(self.rows as u64);
         self.rows = 0;
         self.bytes = 0;
     }

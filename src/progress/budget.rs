@@ -67,6 +67,12 @@ impl Budget {
         self.used.load(Ordering::SeqCst)
     }
 
+    /// The bytes that may be in use.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Takes `bytes`, or nothing if they do not fit. More than half of the limit fits as soon as half is free,
     /// and more than the whole limit so too: there may always be a little in use that waits for an endpoint which is down.
     #[must_use]

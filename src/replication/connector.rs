@@ -48,7 +48,7 @@ impl Connector {
         }
         self.failures += 1;
         let pause = self.backoff.wait(self.failures, fastrand::f64());
-        warn!(self.log, "no replication connection, trying again"; "error" => #&error,
+        warn!(self.log, "no replication connection, trying again"; "event" => "not_connected", "error" => #&error,
             "failures" => self.failures, "pause_ms" => u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         sleep(pause).await;
         Ok(())

@@ -19,6 +19,7 @@
 //! | `feedback` | when a status update is due (pure) |
 //! | `repeated` | whether the same thing goes wrong again and again (pure) |
 //! | `notices` | warnings that the server sends inside the stream |
+//! | `vitals` | what probes and metrics can see of it (pure) |
 
 mod connect;
 mod connection;
@@ -33,6 +34,7 @@ mod repeated;
 mod session;
 mod slot;
 mod stream;
+mod vitals;
 
 pub use crate::connect::ServerError;
 pub use connection::Connection;
@@ -43,3 +45,4 @@ pub use intake::{Intake, Interrupted};
 pub use session::{Session, StartFrom};
 pub use slot::SessionOptions;
 pub use stream::{Link, StreamError, Witness, stream};
+pub use vitals::{ConnectionState, NoticeKind, Report, Seen, Vitals};

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use pgstream_proto::backend::ErrorFields;
 use slog::{Logger, debug, warn};
 
-use super::ServerError;
+use super::{NoticeKind, ServerError};
 
 /// How many different notices are remembered; beyond that, further ones are only logged at debug level.
 const MAX_REMEMBERED: usize = 1_000;
@@ -35,7 +35,7 @@ impl Notices {
     }
 
     /// A notice arrived.
-    pub(super) fn notice(&mut self, fields: &ErrorFields) {
+    pub(super) fn notice(&mut self, fields: &ErrorFields) -> NoticeKind {
         let notice = ServerError::from(fields);
         let table = table_without_identity(&notice.message);
         let subject: String = table
@@ -48,9 +48,15 @@ impl Notices {
             debug!(self.log, "PostgreSQL sent a notice again"; "notice" => &notice.message);
         } else if table.is_some() {
             warn!(self.log, "PostgreSQL does not report changes of a table: it has no replica identity; \
-                give it a primary key, or run ALTER TABLE … REPLICA IDENTITY FULL"; "notice" => &notice.message);
+                give it a primary key, or run ALTER TABLE … REPLICA IDENTITY FULL";
+                    "event" => "missing_replica_identity", "notice" => &notice.message);
         } else {
             warn!(self.log, "PostgreSQL sent a notice within the stream"; "notice" => %notice);
+        }
+        if table.is_some() {
+            NoticeKind::MissingIdentity
+        } else {
+            NoticeKind::Other
         }
     }
 }

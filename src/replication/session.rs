@@ -1,6 +1,7 @@
 //! Who the source is, whether its stream can go on, and the start of it.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Connection;
 use super::history::{Found, Gap, Identity, Remembered, Switch, compare, read_history};
 use super::slot::{Slot, describe_slot, start_replication};
-use super::{ReplicationError, SessionOptions};
+use super::{ReplicationError, SessionOptions, Vitals};
 use crate::config::PgUrl;
 
 /// SQLSTATE `object_in_use`: an old walsender still holds the slot, or another pgstream does.
@@ -49,6 +50,8 @@ pub struct Session {
     pub gap: Option<Gap>,
     /// After so much silence of ours the server ends the connection. Zero: never.
     pub wal_sender_timeout: Duration,
+    /// Where it is told how it does.
+    pub vitals: Arc<Vitals>,
 }
 
 impl Session {
@@ -60,6 +63,7 @@ impl Session {
         log: &Logger,
         stop: &CancellationToken,
     ) -> Result<Self, ReplicationError> {
+        options.vitals.connecting(Instant::now());
         let mut connection = Connection::open(url).await?;
         refuse_standby(&mut connection).await?;
         switch_timeouts_off(&mut connection).await?;
@@ -78,7 +82,8 @@ impl Session {
                     let start = slot.confirmed.max(from.received.unwrap_or(Lsn::ZERO));
                     match start_replication(&mut connection, options, start).await {
                         Ok(()) => {
-                            info!(log, "streaming"; "slot" => &options.slot, "from" => %start,
+                            options.vitals.streaming(start, Instant::now());
+                            info!(log, "streaming"; "event" => "connected", "slot" => &options.slot, "from" => %start,
                                 "system_identifier" => identity.system_identifier, "timeline" => identity.timeline,
                                 "pid" => connection.pid,
                                 "server" => connection.server(), "encrypted" => connection.is_encrypted());
@@ -90,6 +95,7 @@ impl Session {
                                 branched_off,
                                 gap,
                                 wal_sender_timeout,
+                                vitals: Arc::clone(&options.vitals),
                             });
                         }
                         Err(ReplicationError::Server { error, .. }) if error.code == SLOT_ACTIVE => {
@@ -99,9 +105,10 @@ impl Session {
                     }
                 }
             };
+            options.vitals.standing_by(Instant::now());
             if pause == FIRST_PAUSE {
                 warn!(log, "standing by: another process streams from the slot, waiting until it ends";
-                    "slot" => &options.slot, "answer" => refusal);
+                    "event" => "standing_by", "slot" => &options.slot, "answer" => refusal);
             }
             stop.run_until_cancelled(sleep(pause))
                 .await

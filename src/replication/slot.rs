@@ -1,7 +1,10 @@
 //! The slot: what it is, and the start of its stream.
 
+use std::sync::Arc;
+
 use pgstream_proto::{BackendMessage, FrontendMessage, Lsn};
 
+use super::Vitals;
 use super::connection::Connection;
 use super::{ReplicationError, ServerError};
 
@@ -14,6 +17,8 @@ pub struct SessionOptions {
     pub add_tables: Vec<String>,
     /// Tables that the plugin leaves out, as `schema.table`.
     pub filter_tables: Vec<String>,
+    /// Where it is told how it does.
+    pub vitals: Arc<Vitals>,
 }
 
 /// A slot that can be streamed.
@@ -127,6 +132,7 @@ mod tests {
             slot: "a\"b".into(),
             add_tables: vec!["s.*".into()],
             filter_tables: vec!["pgstream.x".into(), "s.it's".into()],
+            vitals: Arc::new(Vitals::new(std::time::Instant::now())),
         };
         let command = start_command(&options, Lsn::new(0x1_0000_00A0));
         assert!(

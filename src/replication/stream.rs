@@ -21,6 +21,7 @@ mod frames;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
@@ -40,6 +41,7 @@ use super::intake::Intake;
 use super::notices::Notices;
 use super::repeated::Repeated;
 use super::session::Session;
+use super::vitals::{Report, Vitals};
 
 /// How long the server may take to acknowledge the orderly end.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -82,6 +84,20 @@ pub async fn stream<I: Intake>(
     settled: impl Future<Output = ()>,
     log: &Logger,
 ) -> Result<Lsn, StreamError<I::Error>> {
+    let vitals = Arc::clone(&link.session.vitals);
+    let ended = stream_to_end(link, intake, progress, stop, settled, log).await;
+    vitals.stopped(Instant::now());
+    ended
+}
+
+async fn stream_to_end<I: Intake>(
+    link: Link,
+    intake: &mut I,
+    progress: &Notify,
+    stop: &CancellationToken,
+    settled: impl Future<Output = ()>,
+    log: &Logger,
+) -> Result<Lsn, StreamError<I::Error>> {
     let Link {
         session,
         connector,
@@ -89,6 +105,7 @@ pub async fn stream<I: Intake>(
     } = link;
     let mut stream = Stream {
         identity: session.identity,
+        vitals: Arc::clone(&session.vitals),
         confirmed: session.slot,
         live: Some(Live::new(session, Notices::new(log.clone()), log)),
         connector,
@@ -135,6 +152,7 @@ struct Stream {
     identity: Identity,
     repeated: Repeated,
     confirmed: Lsn,
+    vitals: Arc<Vitals>,
     log: Logger,
 }
 
@@ -145,6 +163,9 @@ struct Live {
     /// Where it was started.
     started_at: Lsn,
     received: Lsn,
+    /// The end of the server's WAL, as it said last.
+    wal_end: Lsn,
+    vitals: Arc<Vitals>,
     /// What the witness is being asked.
     asking: Option<Testimony>,
     notices: Notices,
@@ -157,6 +178,8 @@ impl Live {
             feedback: Feedback::new(session.wal_sender_timeout, Instant::now()),
             started_at: session.start,
             received: session.start,
+            wal_end: session.start,
+            vitals: session.vitals,
             connection: session.connection,
             asking: None,
             notices,
@@ -216,7 +239,7 @@ impl Stream {
                         return Err(ReplicationError::Gone.into());
                     }
                 }
-                frame = next_frame(&mut live.connection, intake) => {
+                frame = next_frame(&mut live.connection, intake, &self.vitals) => {
                     live.take_batch(frame?, intake)?;
                     if intake.confirmed() > self.confirmed {
                         live.feedback.progressed();
@@ -305,6 +328,13 @@ impl Stream {
             client_time: SystemTime::now().into(),
             reply_requested: live.feedback.wants_reply(now),
         };
+        let report = Report {
+            received: status.write,
+            confirmed: self.confirmed,
+            has_unsettled: !intake.is_settled(),
+            asks: status.reply_requested,
+        };
+        self.vitals.reports(report, now);
         trace!(self.log, "status update"; "write" => %status.write, "confirmed" => %self.confirmed);
         live.connection
             .send(FrontendMessage::CopyData(status.encode()))
@@ -340,8 +370,13 @@ impl Stream {
 async fn next_frame<I: Intake>(
     connection: &mut Connection,
     intake: &mut I,
+    vitals: &Vitals,
 ) -> Result<BackendMessage, StreamError<I::Error>> {
+    if !intake.is_ready() {
+        vitals.paused(Instant::now());
+    }
     intake.ready().await.map_err(StreamError::Intake)?;
+    vitals.resumed();
     let frame = connection.framed.next().await.ok_or(ReplicationError::Closed)?;
     Ok(frame.map_err(ReplicationError::from)?)
 }

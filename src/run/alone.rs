@@ -4,11 +4,12 @@
 //! restarted. Who waits for it gives the other some time to do so. If somebody else had it meanwhile, what is in memory here
 //! may have been delivered there: then everything is begun anew, behind the other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 use tokio::time::sleep;
 
+use crate::replication::Vitals;
 use crate::store::drainer::{Drainer, Held, Retaken};
 use crate::store::{PgPool, StoreError, server};
 
@@ -23,15 +24,16 @@ const HEAD_START: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Where waiting is of no use.
-pub(super) async fn alone(store: &PgPool, log: &Logger) -> Result<Drainer, StoreError> {
+pub(super) async fn alone(store: &PgPool, vitals: &Vitals, log: &Logger) -> Result<Drainer, StoreError> {
     let mut server = server::started_at(store).await?;
     if let Some(drainer) = Drainer::try_acquire(store).await? {
         return Ok(drainer);
     }
     info!(
         log,
-        "standing by: another pgstream makes the deliveries of this store; waiting until it ends"
+        "standing by: another pgstream makes the deliveries of this store; waiting until it ends"; "event" => "standing_by"
     );
+    vitals.standing_by(Instant::now());
     loop {
         sleep(LOOK_AGAIN).await;
         match server::started_at(store).await {
@@ -75,7 +77,8 @@ async fn retake(store: &PgPool, held: &Held, log: &Logger) -> Option<Drainer> {
             Ok(Retaken::Ours(drainer)) => {
                 info!(
                     log,
-                    "the lock of the deliveries of this store was lost with its session, and is held again"
+                    "the lock of the deliveries of this store was lost with its session, and is held again";
+                    "event" => "lock_retaken"
                 );
                 return Some(drainer);
             }
@@ -84,7 +87,7 @@ async fn retake(store: &PgPool, held: &Held, log: &Logger) -> Option<Drainer> {
             Err(error) => {
                 if !is_told {
                     warn!(log, "the session that keeps other programs from making the deliveries of this store is lost, \
-                        and cannot be made again; trying until it can"; "error" => #&error);
+                        and cannot be made again; trying until it can"; "event" => "lock_lost", "error" => #&error);
                 }
                 is_told = true;
             }

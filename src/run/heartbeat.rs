@@ -22,7 +22,8 @@ pub(super) async fn beat(source: PgPool, every: Duration, log: Logger) {
             Ok(()) => failed = false,
             Err(error) => {
                 if !failed {
-                    warn!(log, "cannot send a heartbeat, trying again until it works"; "error" => #&error);
+                    warn!(log, "cannot send a heartbeat, trying again until it works";
+                        "event" => "heartbeat_failing", "error" => #&error);
                 }
                 failed = true;
             }

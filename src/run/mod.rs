@@ -21,7 +21,9 @@ mod snapshot_alone;
 mod source;
 mod streaming;
 mod watch;
+mod watched;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, warn};
@@ -34,12 +36,13 @@ use self::databases::Databases;
 pub use self::error::{Ending, RunError};
 pub use self::snapshot_alone::snapshot;
 use self::streaming::{Ended, stream_changes};
-pub use self::watch::SlotFigures;
-use crate::api::{self, Server};
+use self::watched::Watched;
+use crate::api::{self, MetricsServer, Server};
 use crate::config::Config;
 use crate::replication::ReplicationError;
 use crate::setup;
 use crate::subscription::cache::{CacheMode, RefreshTasks, Subscriptions};
+
 /// The pause before everything is begun anew.
 const ANEW: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,10 @@ pub async fn run_with(
     log: Logger,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    let metrics_server = match config.metrics_address {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
     let Some(opened) = shutdown.run_until_cancelled(Databases::open(&config)).await else {
         return Ok(());
     };
@@ -80,17 +87,30 @@ pub async fn run_with(
     let others = CancellationToken::new();
     let (subscriptions, refreshing) =
         Subscriptions::load(store.clone(), cache_mode(&config), log.clone(), others.clone()).await?;
+    let watched = (&store, &subscriptions);
+    let watched = Watched::start(metrics_server, &config, watched, &log, others.clone());
     let state = api::State {
         store: store.clone(),
         subscriptions: subscriptions.clone(),
         asking: backfill::asking(&config, &databases, &log),
+        shown: Some(watched.shown()),
+        failures: Arc::default(),
         log: log.clone(),
     };
     let limits = api::limits(config.server.read_timeout, config.server.write_timeout);
     let serving = tokio::spawn(server.serve(state, limits, others.clone()));
-    let streamed = stream_for_life(&config, &databases, &subscriptions, on_gap, &log, &shutdown).await;
+    let streamed = stream_for_life(
+        &config,
+        &databases,
+        (&subscriptions, &watched),
+        on_gap,
+        &log,
+        &shutdown,
+    )
+    .await;
     drop(subscriptions);
     others.cancel();
+    watched.end().await;
     end(serving, refreshing, databases).await;
     match streamed {
         Err(RunError::Replication(ReplicationError::Stopped)) => Ok(()),
@@ -102,7 +122,7 @@ pub async fn run_with(
 async fn stream_for_life(
     config: &Config,
     databases: &Databases,
-    subscriptions: &Subscriptions,
+    (subscriptions, watched): (&Subscriptions, &Watched),
     mut on_gap: OnGap,
     log: &Logger,
     shutdown: &CancellationToken,
@@ -110,7 +130,10 @@ async fn stream_for_life(
     setup::check_encoding(&databases.catalog).await??;
     loop {
         let store = &databases.store;
-        let Some(drainer) = shutdown.run_until_cancelled(alone(store, log)).await else {
+        let Some(drainer) = shutdown
+            .run_until_cancelled(alone(store, &watched.vitals, log))
+            .await
+        else {
             return Ok(());
         };
         let mut drainer = drainer?;
@@ -120,7 +143,7 @@ async fn stream_for_life(
             let streaming = stream_changes(
                 config,
                 databases,
-                subscriptions.clone(),
+                (subscriptions.clone(), watched),
                 (term, on_gap),
                 log,
                 &stop,
@@ -129,7 +152,8 @@ async fn stream_for_life(
             tokio::select! {
                 streamed = &mut streaming => streamed,
                 () = keep(&mut drainer, store, log) => {
-                    warn!(log, "another pgstream has taken over while the store could not be reached: standing by behind it");
+                    warn!(log, "another pgstream has taken over while the store could not be reached: standing by behind it";
+                        "event" => "taken_over");
                     stop.cancel();
                     streaming.await.map(|_| Ended::Anew)
                 }

@@ -11,7 +11,7 @@ use super::databases::Databases;
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::event::Source;
-use crate::pipeline::{HoldParts, Holds, LeftOut, RowEntrance, Snapshots};
+use crate::pipeline::{HoldParts, Holds, IntakeCounts, LeftOut, RowEntrance, Snapshots};
 use crate::progress::Budget;
 use crate::snapshot::model::Relation;
 use crate::snapshot::{self, How, Left, Parts, StreamSnapshots, Watch};
@@ -71,6 +71,7 @@ impl Planned {
             left_out,
             dispatcher,
             budget,
+            counts,
             wake,
         } = beside;
         let left = Left {
@@ -92,7 +93,7 @@ impl Planned {
             max_bytes: config.notifier.backlog.max_bytes,
             log: log.clone(),
         });
-        let entrance = RowEntrance::new(source, dispatcher, budget, store.clone(), log.clone());
+        let entrance = RowEntrance::new(source, dispatcher, budget, store.clone(), counts, log.clone());
         let parts = parts(config, databases, self.readable, entrance, Watch::default(), log);
         let snapshots = StreamSnapshots::start(&parts, self.tables, releases, left, wake);
         Ok((Box::new(snapshots), holds))
@@ -108,6 +109,7 @@ pub(super) struct Beside {
     pub(super) left_out: Vec<LeftOut>,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) budget: Arc<Budget>,
+    pub(super) counts: Arc<IntakeCounts>,
     /// Wakes it.
     pub(super) wake: Arc<Notify>,
 }

@@ -78,6 +78,7 @@ async fn with_databases(
         Arc::clone(&dispatcher),
         budget,
         store.clone(),
+        Arc::default(),
         log.clone(),
     );
     let parts = parts(config, databases, readable, entrance, watch, log);

@@ -74,15 +74,15 @@ pub(super) async fn connect(
     let (row, is_broken) = next(known, session.identity, session.slot, session.gap, on_gap);
     if is_broken {
         warn!(log, "the source's history is broken, and that is accepted: from here on the ids of its changes have another \
-            epoch"; "slot" => slot, "epoch" => row.epoch, "from" => %session.slot,
+            epoch"; "event" => "gap_accepted", "slot" => slot, "epoch" => row.epoch, "from" => %session.slot,
             "gap" => session.gap.map(|gap| gap.to_string()));
     } else if let Some(known) = known.filter(|known| known.confirmed > session.slot) {
         info!(log, "the slot is behind what was settled before; what lies between may be sent again";
-            "slot" => slot, "slot_confirmed" => %session.slot, "settled" => %known.confirmed);
+            "event" => "slot_behind", "slot" => slot, "slot_confirmed" => %session.slot, "settled" => %known.confirmed);
     }
     if let Some(at) = session.branched_off {
         info!(log, "the source is on another timeline; nothing of what was streamed is missing there";
-            "timeline" => timeline, "branched_off_at" => %at);
+            "event" => "timeline_switched", "timeline" => timeline, "branched_off_at" => %at);
         backlog::lower_marks(store, system_identifier, row.epoch, at).await?;
     }
     sources::take_over(store, slot, &row, term).await?;

@@ -11,7 +11,8 @@ use super::databases::Databases;
 use super::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
 use super::rows::{Beside, Planned, wake};
 use super::source::{Connected, Memory, connect};
-use super::{OnGap, RunError, SlotFigures, heartbeat, watch};
+use super::watched::Watched;
+use super::{OnGap, RunError, heartbeat, watch};
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::filter::PluginTables;
@@ -41,7 +42,7 @@ pub(super) enum Ended {
 pub(super) async fn stream_changes(
     config: &Config,
     databases: &Databases,
-    subscriptions: Subscriptions,
+    (subscriptions, watched): (Subscriptions, &Watched),
     (term, on_gap): (i64, OnGap),
     log: &Logger,
     shutdown: &CancellationToken,
@@ -63,6 +64,7 @@ pub(super) async fn stream_changes(
         slot: config.slot.clone(),
         add_tables: add,
         filter_tables: [pipeline::filtered_tables(), filter].concat(),
+        vitals: Arc::clone(&watched.vitals),
     };
     let memory = Memory {
         store: &databases.store,
@@ -85,6 +87,7 @@ pub(super) async fn stream_changes(
         Arc::clone(&budget),
         log.clone(),
     )?);
+    watched.delivers(&dispatcher, &budget);
     let (injector, recording) = start_injector(config, databases, start, log).await?.unzip();
     let sweeping = tokio::spawn(pipeline::sweep(subscriptions.clone(), Arc::clone(&dispatcher)));
     let settled = Arc::new(Notify::new());
@@ -101,6 +104,7 @@ pub(super) async fn stream_changes(
         left_out: left_out.clone(),
         dispatcher: Arc::clone(&dispatcher),
         budget: Arc::clone(&budget),
+        counts: Arc::clone(&watched.counts),
         wake: Arc::clone(&settled),
     };
     let (snapshots, holds) = planned.start((config, databases), beside, log).await?;
@@ -124,6 +128,7 @@ pub(super) async fn stream_changes(
         dispatcher: Arc::clone(&dispatcher),
         store: databases.store.clone(),
         strict: config.notifier.strict_mode,
+        counts: Arc::clone(&watched.counts),
         log: log.clone(),
     });
     let beating = config
@@ -133,7 +138,7 @@ pub(super) async fn stream_changes(
         databases.catalog.clone(),
         config.source.clone(),
         config.slot.clone(),
-        Arc::<SlotFigures>::default(),
+        watched.slot_lag(),
         log.clone(),
     ));
     let must_stop = dispatcher.must_stop();
@@ -169,7 +174,7 @@ pub(super) async fn stream_changes(
         (Ok(_), None) => Ok(Ended::Stopped),
         (Ok(_), Some(why)) => Err(RunError::Strict(why)),
         (Err(error), _) if is_out_of_date(&error) => {
-            warn!(log, "the stream is begun anew: what was not settled may be sent twice"; "why" => #&error);
+            warn!(log, "the stream is begun anew: what was not settled may be sent twice"; "event" => "begun_anew", "why" => #&error);
             Ok(Ended::Anew)
         }
         (Err(error), _) => Err(error.into()),

@@ -257,7 +257,8 @@ impl Writer {
                 Ok(unseen) => break unseen,
                 Err(error) if !failed => {
                     warn!(self.log, "cannot write down which entries of the schema log are applied, trying again until it \
-                        works; their transactions are not confirmed meanwhile"; "error" => #&error);
+                        works; their transactions are not confirmed meanwhile";
+                        "event" => "schema_log_not_recorded", "error" => #&error);
                 }
                 Err(_) => {}
             }
@@ -267,7 +268,7 @@ impl Writer {
         if failed {
             info!(
                 self.log,
-                "applied entries of the schema log can be written down again"
+                "applied entries of the schema log can be written down again"; "event" => "schema_log_recorded"
             );
         }
         debug!(self.log, "wrote down the applied entries of the schema log"; "entries" => applied.len(),

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{info, warn};
 use tokio::sync::{Notify, watch};
@@ -18,6 +18,7 @@ use super::work::Work;
 use crate::pipeline::Audience;
 use crate::store::StoreError;
 use crate::store::snapshot::{self as state, BackfillNews, SnapshotState, TableRow};
+use crate::telemetry::Seldom;
 
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -51,6 +52,7 @@ impl Backfills {
         let source = Arc::clone(&work.source);
         work.spawn(async move {
             let mut news = None;
+            let seldom = Seldom::once_a_minute();
             loop {
                 let looked = following.look(&source, &mut news, |key| {
                     if let Some(work) = weak.upgrade() {
@@ -63,7 +65,10 @@ impl Backfills {
                         wake.notify_one();
                     }
                     Err(error) => {
-                        warn!(source.log, "cannot look for backfills, trying again until it works"; "error" => #&error);
+                        if let Some(suppressed) = seldom.admit(Instant::now()) {
+                            warn!(source.log, "cannot look for backfills, trying again until it works";
+                                "event" => "backfills_not_followed", "error" => #&error, "suppressed" => suppressed);
+                        }
                         sleep(PAUSE).await;
                         continue;
                     }
@@ -71,7 +76,10 @@ impl Backfills {
                 if let Some(news) = &mut news
                     && let Err(error) = BackfillNews::changed(news).await
                 {
-                    warn!(source.log, "cannot listen for backfills, trying again until it works"; "error" => #&error);
+                    if let Some(suppressed) = seldom.admit(Instant::now()) {
+                        warn!(source.log, "cannot listen for backfills, trying again until it works";
+                            "event" => "backfills_not_followed", "error" => #&error, "suppressed" => suppressed);
+                    }
                     sleep(PAUSE).await;
                 }
             }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgstream_proto::Lsn;
 use slog::{info, warn};
@@ -29,6 +29,7 @@ use crate::store::snapshot::{self as state, Progress, SnapshotState, TableRow};
 use crate::store::{PgPool, StoreError};
 use crate::subscription::matcher::SubscriptionSet;
 use crate::subscription::model::EventType;
+use crate::telemetry::Seldom;
 
 /// The pause before readings are begun again that could not be.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -138,12 +139,16 @@ impl Snapshots for StreamSnapshots {
         Box::pin(async move {
             backfills.known().await;
             work.cancel_unwanted(&set);
+            let seldom = Seldom::once_a_minute();
             loop {
                 match begin(&work, (&tables, &backfills), &set, &position).await {
                     Ok(holds) => return holds,
                     Err(error) => {
-                        warn!(work.source.log, "cannot begin to read tables, trying again until it works; the stream waits for it";
-                            "error" => #&error);
+                        if let Some(suppressed) = seldom.admit(Instant::now()) {
+                            warn!(work.source.log, "cannot begin to read tables, trying again until it works; the stream \
+                                waits for it";
+                                    "event" => "snapshot_not_begun", "error" => #&error, "suppressed" => suppressed);
+                        }
                         sleep(PAUSE).await;
                     }
                 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +23,7 @@ use crate::progress::Group;
 use crate::schema_log;
 use crate::store::snapshot::{self as state, Progress, TableRow};
 use crate::store::{PgPool, StoreError, catalog};
+use crate::telemetry::Seldom;
 
 /// The pause between two looks whether transactions can be seen.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -115,7 +116,8 @@ impl Submitted {
             state::done(&source.store, &source.slot, &read)
         })
         .await;
-        info!(source.log, "a table is done"; "table" => %table, "rows" => read.rows, "bytes" => read.bytes);
+        info!(source.log, "a table is done";
+            "event" => "snapshot_table_done", "table" => %table, "rows" => read.rows, "bytes" => read.bytes);
         read
     }
 }
@@ -125,11 +127,16 @@ pub(super) async fn insist<T, F>(source: &Source, what: &'static str, mut work: 
 where
     F: Future<Output = Result<T, StoreError>>,
 {
+    let seldom = Seldom::once_a_minute();
     loop {
         match work().await {
             Ok(done) => return done,
             Err(error) => {
-                warn!(source.log, "the store fails, trying again until it does not"; "to" => what, "error" => #&error);
+                if let Some(suppressed) = seldom.admit(Instant::now()) {
+                    warn!(source.log, "the store fails, trying again until it does not";
+                        "event" => "snapshot_store_failing",
+                        "to" => what, "error" => #&error, "suppressed" => suppressed);
+                }
                 sleep(PAUSE).await;
             }
         }
@@ -246,7 +253,8 @@ async fn read(source: Arc<Source>, task: &Task, recent: &[u32]) -> Result<Ended,
     .await?;
     let ranges = ranges(&table, source.range_bytes);
     let reading = source.watch.begin(&table, task.row.backfill, ranges.len());
-    info!(source.log, "reading a table"; "table" => %table, "bytes" => table.bytes, "rows_estimated" => table.rows,
+    info!(source.log, "reading a table";
+        "event" => "snapshot_table_begun", "table" => %table, "bytes" => table.bytes, "rows_estimated" => table.rows,
         "ranges" => ranges.len());
     let job = Arc::new(Job {
         source: Arc::clone(&source),

@@ -238,7 +238,7 @@ impl Work {
                 if task.row.backfill == 0 {
                     self.set_aside(&task).await;
                     error!(log, "a table cannot be read, and is set aside until the next start; its changes are streamed";
-                        "table" => %table, "error" => #&problem);
+                        "event" => "snapshot_table_failed", "table" => %table, "error" => #&problem);
                 } else {
                     error!(log, "a table cannot be read for a backfill"; "table" => %table, "backfill" => task.row.backfill,
                         "error" => #&problem);

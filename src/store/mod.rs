@@ -10,6 +10,7 @@
 //! - [`endpoints`], [`backlog`], [`dead_letters`]: how to talk to endpoints, and what they did not take.
 //! - [`endpoint_settings`], [`letters`], [`relocation`]: what an operator changes of them. [`known`]: what all tables
 //!   together know of endpoints.
+//! - [`figures`]: what monitoring asks of them.
 //! - [`schema_log`]: which entries of the schema log have been applied, and which are not needed any more.
 //! - [`snapshot`]: the tables of the source, sessions that read their rows, and how far that has come.
 //! - [`drainer`]: the lock of the one program that works off the backlogs.
@@ -33,6 +34,7 @@ pub mod drainer;
 pub mod endpoint_settings;
 pub mod endpoints;
 mod error;
+pub mod figures;
 pub mod known;
 pub mod letters;
 mod listening;

@@ -1,12 +1,17 @@
-//! Logging set-up: what a log line looks like, which lines appear, and who waits for them to be written.
+//! Logging set-up: what a log line looks like, which lines appear, and who waits for them to be written. And what other rooms
+//! count with, for the room `monitoring` to collect.
 //!
 //! Every line goes to stderr; stdout belongs to the commands' results. Must not know: what is logged. Whoever logs
 //! keeps passwords out of it, and payloads above trace ([`crate::config::Secret`] masks itself).
 
 mod buffered;
 mod console;
+mod durations;
+mod figure;
 mod json;
 mod level;
+mod panics;
+mod seldom;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -15,7 +20,10 @@ use indicatif::MultiProgress;
 use slog::{Drain, Logger, o};
 
 pub use buffered::Guard;
+pub use durations::Durations;
+pub use figure::Figure;
 pub use level::{LogFormat, LogLevel};
+pub use seldom::Seldom;
 
 use buffered::{Buffered, LineDrain};
 
@@ -42,7 +50,11 @@ pub fn logger(options: &LogOptions) -> (Logger, Guard) {
     };
     let (buffered, guard) = Buffered::start(drain);
     let filtered = buffered.filter_level(options.level.into()).ignore_res();
-    (Logger::root(Arc::new(filtered), o!()), guard)
+    let log = Logger::root(Arc::new(filtered), o!());
+    if options.format == LogFormat::Json {
+        panics::log(log.clone());
+    }
+    (log, guard)
 }
 
 /// Where progress may be drawn, if the log is for people, and stderr a terminal that can be drawn on: lines of the log stand

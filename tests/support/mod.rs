@@ -3,6 +3,7 @@
 
 pub(crate) mod database;
 pub(crate) mod engine;
+pub(crate) mod exposition;
 pub(crate) mod look;
 pub(crate) mod program;
 pub(crate) mod proxy;

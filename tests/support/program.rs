@@ -10,9 +10,10 @@ use nix::unistd::Pid;
 use pgstream::config::keys;
 use serde_json::Value;
 use tempfile::TempDir;
-use ureq::Agent;
+use ureq::{Agent, http};
 
 use super::database::SLOT;
+use super::exposition::Exposition;
 
 /// How long the program may take to do what a test waits for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -54,6 +55,15 @@ pub(crate) fn skip(url: &str, arguments: &[&str]) -> Output {
         .env(keys::SLOT_NAME.name, SLOT)
         .output()
         .expect("the program runs")
+}
+
+/// What a server answers.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) cache_control: String,
+    pub(crate) body: String,
 }
 
 /// A running `pgstream run`. Dropping it kills it, as a crash would.
@@ -154,6 +164,53 @@ impl Program {
         assert_eq!(answer.status(), 200);
         let text = answer.body_mut().read_to_string().expect("the answer is text");
         serde_json::from_str(&text).expect("the answer is JSON")
+    }
+
+    /// Asks for a path of the API, whatever it answers.
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Answered {
+        self.ask_at(&self.address, method, path)
+    }
+
+    /// The same of another server of it.
+    pub(crate) fn ask_at(&self, address: &str, method: &str, path: &str) -> Answered {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .body(())
+            .expect("the request is one");
+        let mut answer = self.agent.run(request).expect("the program answers");
+        let header = |name: &str| {
+            let value = answer.headers().get(name);
+            value
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Answered {
+            status: answer.status().as_u16(),
+            content_type: header("content-type"),
+            cache_control: header("cache-control"),
+            body: answer.body_mut().read_to_string().expect("the answer is text"),
+        }
+    }
+
+    /// Its metrics.
+    pub(crate) fn metrics(&self) -> Exposition {
+        Exposition::of(&self.ask("GET", "/metrics"))
+    }
+
+    /// Waits until its metrics fulfil the condition, and returns them.
+    pub(crate) fn wait_for_metrics(&self, condition: impl Fn(&Exposition) -> bool) -> Exposition {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let answered = self.ask("GET", "/metrics");
+            let metrics = Exposition::of(&answered);
+            if condition(&metrics) {
+                return metrics;
+            }
+            assert!(Instant::now() < deadline, "not in time: {}", answered.body);
+            thread::sleep(POLL);
+        }
     }
 
     /// Subscribes; the answer must be 201.

@@ -1,11 +1,13 @@
 //! The keys of the configuration: the one table behind the loader, its suggestions, `config show` and the README.
 
+mod instrumentation;
 mod modifiers;
 mod source;
 mod webhooks;
 
 use State::{Default, Derived, NotYet, Required};
 
+pub use instrumentation::*;
 pub use modifiers::*;
 pub use source::*;
 pub use webhooks::*;
@@ -172,12 +174,7 @@ pub const KEYS: [Key; 46] = [
     SCHEMA_LOG_RETENTION,
     INCLUDE_TABLES,
     EXCLUDE_TABLES,
-    Key::text(
-        "PGSTREAM_METRICS_ADDRESS",
-        "instrumentation.metrics.address",
-        NotYet("the address of metrics"),
-        "Address that metrics are served on",
-    ),
+    METRICS_ADDRESS,
 ];
 
 /// The key with this path in a YAML file.

@@ -102,7 +102,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn all_problems_are_reported_together_with_their_origins() {
     let (_file, mut sources) = file(
         "PGSTREAM_POSTGRES_LISTENER_URI=postgres://u:secret@h/d\n\
-         PGSTREAM_METRICS_ADDRESS=:9901\n\
+         PGSTREAM_METRICS_ADDRESS=9901\n\
          PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=many\n\
          PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT=2\n\
          SOMETHING_ELSE=1\n",
@@ -130,10 +130,10 @@ fn all_problems_are_reported_together_with_their_origins() {
             "{path}: PGSTREAM_POSTGRES_LISTENER_URI: is not a known key: did you mean PGSTREAM_POSTGRES_LISTENER_URL?"
         ),
         &format!("{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: is set twice"),
-        &format!("{path}: PGSTREAM_METRICS_ADDRESS: the address of metrics is not available yet"),
         // That the URL is not set is a consequence.
         "environment variable PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL: sslmode is \"required\"",
         "flag --replication-slot: \"No\" is not a slot name",
+        &format!("{path}: PGSTREAM_METRICS_ADDRESS: \"9901\" is not an address with a port"),
         &format!(
             "{path}: PGSTREAM_WEBHOOK_NOTIFIER_WORKER_COUNT: \"many\" is not a whole number from 1 to 10000"
         ),
@@ -420,6 +420,7 @@ fn sample(key: &Key) -> &'static str {
         _ if key.name == keys::PLUGIN_INCLUDE_XIDS.name => "on",
         _ if key.name == keys::SLOT_NAME.name => "another_slot",
         _ if key.name == keys::BACKOFF_INTERVAL.name => "7s",
+        _ if key.name == keys::METRICS_ADDRESS.name => ":7",
         _ => "7",
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::backlog::{Backlog, Route};
 pub(super) use self::backlog::{Dying, Keep, Queued};
-pub use self::counts::Counts;
+pub use self::counts::{Counts, Figures};
 pub(super) use self::lending::Work;
 pub(super) use self::next::{Change, Load, Next, Settled};
 pub use self::retention::Retention;
@@ -31,6 +31,7 @@ pub(super) use self::work::{CHUNK_BYTES, Loaded, StoreWork, Stored};
 use super::backing::{Backing, Delivery};
 use super::lanes::Lanes;
 use super::ready::Class;
+use super::report::Told;
 use super::retry::RetryPolicy;
 use super::target::Target;
 use super::window::Window;
@@ -51,6 +52,7 @@ pub struct Outbox {
     number: usize,
     target: Target,
     policy: Policy,
+    told: Told,
     state: Mutex<State>,
 }
 
@@ -156,6 +158,7 @@ impl Outbox {
             number,
             target,
             policy,
+            told: Told::default(),
             state: Mutex::new(state),
         }
     }
@@ -170,6 +173,11 @@ impl Outbox {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// What was said of it lately.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
     }
 
     /// How many deliveries in memory are not settled.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{debug, info, warn};
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +16,7 @@ use crate::pipeline::hand_over::{LeftOut, leaves_out};
 use crate::progress::SettleToken;
 use crate::store::StoreError;
 use crate::store::snapshot as held;
+use crate::telemetry::Seldom;
 
 /// How many changes are written at one time.
 const BATCH_ROWS: usize = 1000;
@@ -115,6 +116,7 @@ impl Keeper {
 
     /// Keeps and releases until nobody can tell it anything any more.
     pub(super) async fn run(mut self) {
+        let seldom = Seldom::once_a_minute();
         loop {
             while let Ok(told) = self.told.try_recv() {
                 self.take(told);
@@ -131,8 +133,11 @@ impl Keeper {
                     None => return,
                 },
                 Err(error) => {
-                    warn!(self.parts.log, "held changes cannot be written to the store, trying again until they can; nothing \
-                        is lost, and what is not written is not confirmed"; "error" => #&error);
+                    if let Some(suppressed) = seldom.admit(Instant::now()) {
+                        warn!(self.parts.log, "held changes cannot be written to the store, trying again until they can; \
+                            nothing is lost, and what is not written is not confirmed";
+                                "event" => "held_changes_not_written", "error" => #&error, "suppressed" => suppressed);
+                    }
                     sleep(PAUSE).await;
                 }
             }

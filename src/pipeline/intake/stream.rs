@@ -163,6 +163,7 @@ impl Intake for StreamIntake {
             return Ok(());
         }
         self.seen.add(record.wal_start, record.payload.len());
+        self.counts.record(record.payload.len());
         self.take(record)
     }
 

@@ -96,6 +96,7 @@ impl StreamIntake {
         }
         self.received = self.received.max(end);
         self.seen = Seen::default();
+        self.counts.transaction();
         self.ledger.commit(open.settling, end);
     }
 

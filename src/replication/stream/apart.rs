@@ -1,5 +1,7 @@
 //! Between two connections.
 
+use std::time::Instant;
+
 use pgstream_proto::Lsn;
 use slog::warn;
 use tokio::sync::Notify;
@@ -24,13 +26,14 @@ impl Stream {
         progress: &Notify,
         stop: &CancellationToken,
     ) -> Result<bool, StreamError<I::Error>> {
+        self.vitals.lost(Instant::now());
         let interrupted = intake.interrupted();
         let Interrupted {
             received,
             transaction_end,
         } = interrupted;
         let notices = self.part(received);
-        warn!(self.log, "the replication connection is lost"; "error" => #&error, "received" => %received,
+        warn!(self.log, "the replication connection is lost"; "event" => "connection_lost", "error" => #&error, "received" => %received,
             "confirmed" => %self.confirmed);
         let from = StartFrom {
             remembered: Some(Remembered {

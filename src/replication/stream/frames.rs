@@ -23,7 +23,8 @@ impl Live {
         first: BackendMessage,
         intake: &mut I,
     ) -> Result<(), StreamError<I::Error>> {
-        self.feedback.heard(Instant::now());
+        let heard = Instant::now();
+        self.feedback.heard(heard);
         let mut frame = first;
         let mut bytes = 0;
         for taken in 1.. {
@@ -39,6 +40,7 @@ impl Live {
                 .map_err(ReplicationError::from)?;
         }
         intake.flush();
+        self.vitals.heard(self.received, self.wal_end, heard);
         Ok(())
     }
 
@@ -51,7 +53,7 @@ impl Live {
         let payload = match frame {
             BackendMessage::CopyData(payload) => payload,
             BackendMessage::NoticeResponse(fields) => {
-                self.notices.notice(&fields);
+                self.vitals.notice(self.notices.notice(&fields));
                 return Ok(0);
             }
             BackendMessage::ParameterStatus(_) | BackendMessage::NotificationResponse(_) => return Ok(0),
@@ -80,12 +82,14 @@ impl Live {
             ReplicationMessage::XLogData(record) => {
                 trace!(self.log, "record"; "wal_start" => %record.wal_start, "bytes" => size);
                 self.received = self.received.max(record.wal_start);
+                self.wal_end = self.wal_end.max(record.wal_end);
                 intake.record(record).map_err(StreamError::Intake)?;
             }
             ReplicationMessage::PrimaryKeepalive(keepalive) => {
                 trace!(self.log, "keepalive"; "wal_end" => %keepalive.wal_end,
                     "reply_requested" => keepalive.reply_requested);
                 self.received = self.received.max(keepalive.wal_end);
+                self.wal_end = self.wal_end.max(keepalive.wal_end);
                 intake.keepalive(keepalive.wal_end);
                 if keepalive.reply_requested {
                     self.feedback.asked(!intake.is_settled());

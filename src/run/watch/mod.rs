@@ -5,10 +5,8 @@
 
 mod alarms;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use slog::{Logger, debug, error, info, warn};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -18,6 +16,7 @@ use crate::setup::slot_risk::{self, SlotRisk};
 use crate::setup::synchronous;
 use crate::store::slot_status::{self, SlotStatus};
 use crate::store::{PgPool, StoreError};
+use crate::telemetry::Figure;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(5);
@@ -25,20 +24,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// the connection is lost, is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What was seen last, for whoever wants to show it.
-#[derive(Debug, Default)]
-pub struct SlotFigures(ArcSwapOption<SlotStatus>);
-
-impl SlotFigures {
-    /// How the slot did when it was last looked at; `None` as long as it was not, or where it does not exist.
-    #[must_use]
-    pub fn latest(&self) -> Option<Arc<SlotStatus>> {
-        self.0.load_full()
-    }
-}
-
-/// Watches the slot of this name for as long as it is polled.
-pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, figures: Arc<SlotFigures>, log: Logger) {
+/// Watches the slot of this name for as long as it is polled, and sets how far it is behind.
+pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, lag: Figure, log: Logger) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut alarms = Alarms::default();
@@ -56,8 +43,8 @@ pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, figures: Arc
                 continue;
             }
         };
-        let status = status.map(Arc::new);
-        figures.0.store(status.clone());
+        let known = status.as_ref().and_then(|status| status.lag_bytes);
+        lag.set(known.and_then(|bytes| u64::try_from(bytes).ok()));
         let Some(status) = status else {
             continue;
         };
@@ -82,20 +69,23 @@ fn tell(log: &Logger, slot: &str, status: &SlotStatus, alarm: Alarm) {
     match alarm {
         Alarm::LagGrowing => warn!(
             log,
-            "lag growing: changes are confirmed more slowly than they are written"
+            "lag growing: changes are confirmed more slowly than they are written"; "event" => "lag_growing"
         ),
-        Alarm::CaughtUp => info!(log, "lag is small again"),
+        Alarm::CaughtUp => info!(log, "lag is small again"; "event" => "lag_small"),
         Alarm::Risk(SlotRisk::Lost) => error!(
             log,
-            "slot lost: PostgreSQL has removed WAL that it needs; changes will be missing. Run pgstream tear-down and init"
+            "slot lost: PostgreSQL has removed WAL that it needs; changes will be missing. Run pgstream tear-down and init";
+            "event" => "slot_lost"
         ),
         Alarm::Risk(_) => {
             if let Some(finding) = slot_risk::finding(slot, status) {
-                warn!(log, "slot at risk: {}", finding.message; "remedy" => finding.remedy);
+                warn!(log, "slot at risk: {}", finding.message; "event" => "slot_at_risk", "remedy" => finding.remedy);
             }
         }
-        Alarm::OutOfRisk => info!(log, "slot no longer at risk"),
-        Alarm::NotSynchronous => info!(log, "no longer counted as a synchronous standby"),
+        Alarm::OutOfRisk => info!(log, "slot no longer at risk"; "event" => "slot_safe"),
+        Alarm::NotSynchronous => {
+            info!(log, "no longer counted as a synchronous standby"; "event" => "not_synchronous")
+        }
         Alarm::Synchronous => {}
     }
 }
@@ -117,5 +107,5 @@ fn tell_synchronous(
         |finding| finding.remedy,
     );
     warn!(log, "counted as a synchronous standby: commits wait for webhooks to be delivered";
-        "sync_state" => status.sync_state.clone(), "application_name" => name, "remedy" => remedy);
+        "event" => "synchronous", "sync_state" => status.sync_state.clone(), "application_name" => name, "remedy" => remedy);
 }

@@ -25,7 +25,7 @@ async fn listen_for_ever(pool: &PgPool, shared: &Shared, log: &Logger) {
         let Err(error) = listen(pool, shared, log, &mut pause).await;
         if pause.is_none() {
             warn!(log, "cannot hear of changed subscriptions, trying again; until then the interval decides";
-                "error" => #&error);
+                "event" => "subscriptions_not_heard", "error" => #&error);
         }
         let next = pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         pause = Some(next);
@@ -42,7 +42,7 @@ async fn listen(
 ) -> Result<std::convert::Infallible, StoreError> {
     let mut changes = Changes::listen(pool).await?;
     if pause.take().is_some() {
-        info!(log, "hearing of changed subscriptions again");
+        info!(log, "hearing of changed subscriptions again"; "event" => "subscriptions_heard");
     }
     loop {
         // Asked for right after listening began too: what changed before that was not heard of.

@@ -95,14 +95,14 @@ impl Loader {
 
     fn publish(&mut self, asked: u64, mut subscriptions: Vec<Subscription>) {
         if self.pause.take().is_some() {
-            info!(self.log, "the subscriptions can be read again");
+            info!(self.log, "the subscriptions can be read again"; "event" => "subscriptions_restored");
         }
         let current = self.shared.current.load();
         subscriptions.sort_unstable();
         // The same subscriptions stay the same set, so that what was remembered of it stays valid.
         if subscriptions != current.subscriptions() {
             let next = SubscriptionSet::new(current.generation() + 1, subscriptions);
-            info!(self.log, "subscriptions changed";
+            info!(self.log, "subscriptions changed"; "event" => "subscriptions_changed",
                 "subscriptions" => next.subscriptions().len(), "urls" => next.urls().len());
             self.shared.current.store(Arc::new(next));
         }
@@ -116,7 +116,7 @@ impl Loader {
     fn fail(&mut self, asked: u64, error: CacheError) {
         if self.pause.is_none() {
             warn!(self.log, "cannot read the subscriptions, trying again until it works; the last ones stay in use";
-                "error" => #&error);
+                "event" => "subscriptions_failing", "error" => #&error);
         }
         self.pause = Some(
             self.pause
