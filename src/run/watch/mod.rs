@@ -44,7 +44,7 @@ pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, lag: Figure,
             }
         };
         let known = status.as_ref().and_then(|status| status.lag_bytes);
-        lag.set(known.and_then(|bytes| u64::try_from(bytes).ok()));
+        lag.set(known);
         let Some(status) = status else {
             continue;
         };
@@ -84,7 +84,7 @@ fn tell(log: &Logger, slot: &str, status: &SlotStatus, alarm: Alarm) {
         }
         Alarm::OutOfRisk => info!(log, "slot no longer at risk"; "event" => "slot_safe"),
         Alarm::NotSynchronous => {
-            info!(log, "no longer counted as a synchronous standby"; "event" => "not_synchronous")
+            info!(log, "no longer counted as a synchronous standby"; "event" => "not_synchronous");
         }
         Alarm::Synchronous => {}
     }
