@@ -18,6 +18,7 @@ mod ddl_forms;
 mod delivery;
 mod demo;
 mod encoding;
+mod failover;
 mod filters;
 mod hand_over;
 mod init;

@@ -4,7 +4,7 @@
 use ring::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ContextSpecific;
-use x509_cert::der::{AnyRef, Decode, TagNumber};
+use x509_cert::der::{AnyRef, Decode, Error, Reader, TagNumber};
 use x509_cert::spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
 
 /// RSASSA-PSS, which says elsewhere what it hashes with.
@@ -39,8 +39,11 @@ fn hash_of_pss(signature: &AlgorithmIdentifierOwned) -> Option<&'static Algorith
     let Some(parameters) = &signature.parameters else {
         return Some(&SHA256);
     };
-    let named = AnyRef::from(parameters).sequence(|reader| {
-        ContextSpecific::<AlgorithmIdentifierRef<'_>>::decode_explicit(reader, TagNumber(0))
+    let named: Result<_, Error> = AnyRef::from(parameters).sequence(|reader| {
+        let named = ContextSpecific::<AlgorithmIdentifierRef<'_>>::decode_explicit(reader, TagNumber(0))?;
+        // The mask and the length of the salt.
+        reader.read_slice(reader.remaining_len())?;
+        Ok(named)
     });
     match named.ok()? {
         None => Some(&SHA256),
@@ -50,5 +53,37 @@ fn hash_of_pss(signature: &AlgorithmIdentifierOwned) -> Option<&'static Algorith
             "2.16.840.1.101.3.4.2.3" => Some(&SHA512),
             _ => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The algorithm of a signature by RSASSA-PSS, as openssl writes it: the hash, the mask made with it, the length of the salt.
+    fn pss(hash: u8, salt: u8) -> Vec<u8> {
+        let hash = [0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, hash, 5, 0];
+        let tagged = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+        let mask = [&[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8], &hash[..]].concat();
+        let parameters = [
+            tagged(0xa0, &hash),
+            tagged(0xa1, &tagged(0x30, &mask)),
+            tagged(0xa2, &[2, 1, salt]),
+        ]
+        .concat();
+        let algorithm = [
+            &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10],
+            tagged(0x30, &parameters).as_slice(),
+        ]
+        .concat();
+        tagged(0x30, &algorithm)
+    }
+
+    #[test]
+    fn the_parameters_of_pss_name_the_hash() {
+        for (hash, salt, expected) in [(1, 32, &SHA256), (2, 48, &SHA384), (3, 64, &SHA512)] {
+            let algorithm = AlgorithmIdentifierOwned::from_der(&pss(hash, salt)).unwrap();
+            assert!(hash_of_pss(&algorithm).unwrap() == expected);
+        }
     }
 }

@@ -123,6 +123,9 @@ impl ConnectError {
             Self::Transport(error) => error.is_permanent(),
             Self::NoServer { failures } => failures.iter().any(Self::is_permanent),
             Self::Server { error, .. } => error.is_permanent(),
+            Self::Decode(
+                DecodeError::UnsupportedAuthentication { .. } | DecodeError::UnknownAuthentication { .. },
+            ) => true,
             Self::NoPassword { .. }
             | Self::NoMechanism { .. }
             | Self::NoChannelBinding { .. }

@@ -146,11 +146,12 @@ impl TransportError {
             | Self::Connect { .. }
             | Self::Timeout { .. }
             | Self::NotPostgres { .. }
+            // An older server hangs up, and so does a network that is cut.
+            | Self::NotDirect { .. }
             | Self::Handshake { .. } => false,
             Self::NoTls { .. }
             | Self::NotTrusted { .. }
             | Self::WrongName { .. }
-            | Self::NotDirect { .. }
             | Self::NoAlpn { .. }
             | Self::ClientCertificate { .. }
             | Self::File { .. }

@@ -105,6 +105,15 @@ pub async fn connect(url: &PgUrl) -> Result<PgPool, StoreError> {
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(IDLE_TIMEOUT);
+    make_pool(url, options, pool).await
+}
+
+/// Makes the pool of a URL that can be connected to.
+async fn make_pool(
+    url: &PgUrl,
+    options: PgConnectOptions,
+    pool: PgPoolOptions,
+) -> Result<PgPool, StoreError> {
     // The pool would hide why a connection fails behind its time limit, so the first is made without it.
     let Some(url) = relayed(url) else {
         check(url, &options).await?;
@@ -166,15 +175,16 @@ pub async fn connect_to_look(url: &PgUrl, limit: Duration) -> Result<PgPool, Sto
     // Zero would mean no limit.
     let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128).to_string();
     let options = connect_options(url, PINNED.iter().copied()).options([("statement_timeout", milliseconds)]);
+    // Each of the servers has its share, so that the last of them is asked in time.
+    let share = limit / u32::try_from(url.servers.len().max(1)).unwrap_or(u32::MAX);
     let url = PgUrl {
-        connect_timeout: Some(url.connect_timeout.unwrap_or(limit).min(limit)),
+        connect_timeout: Some(url.connect_timeout.unwrap_or(share).min(share)),
         ..url.clone()
     };
-    check(&url, &options).await?;
-    Ok(PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(MAX_LOOKING)
-        .acquire_timeout(limit)
-        .connect_lazy_with(options))
+        .acquire_timeout(limit);
+    make_pool(&url, options, pool).await
 }
 
 async fn check(url: &PgUrl, options: &PgConnectOptions) -> Result<(), StoreError> {

@@ -1,15 +1,16 @@
 //! A stand-by of a throwaway server.
 
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pgstream::demo::cluster::Cluster;
-use std::path::PathBuf;
+use pgstream::demo::cluster::{Cluster, StopMode};
 
 /// How long it may take to follow, or to become the primary.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -40,27 +41,64 @@ impl Replica {
             .output()
             .expect("pg_basebackup runs");
         assert!(copied.status.success(), "{copied:?}");
+        Self::start(primary, folder)
+    }
+
+    /// A copy of the primary with its slots, which follows it. The primary is stopped for that and started again.
+    pub(crate) fn with_slots(primary: &mut Cluster) -> Self {
+        primary.stop(StopMode::Fast).expect("the primary stops");
+        let folder = primary.socket_folder().join("replica");
+        let copied = Command::new("cp")
+            .arg("--archive")
+            .args([&primary.data_directory(), &folder])
+            .status();
+        assert!(copied.expect("cp runs").success());
+        fs::write(folder.join("standby.signal"), "").expect("the folder is writable");
+        let mut settings = fs::OpenOptions::new()
+            .append(true)
+            .open(folder.join("postgresql.auto.conf"))
+            .expect("it has settings");
+        let socket = primary.socket_folder().display();
+        writeln!(
+            settings,
+            "primary_conninfo = 'host={socket} port={} user=postgres'",
+            primary.port()
+        )
+        .expect("the settings are writable");
+        primary.restart().expect("the primary starts again");
+        Self::start(primary, folder)
+    }
+
+    fn start(primary: &Cluster, folder: PathBuf) -> Self {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")
             .port();
-        let log =
-            fs::File::create(primary.socket_folder().join("replica.log")).expect("the folder is writable");
-        let server = primary
-            .command("postgres")
-            .arg("-D")
-            .arg(&folder)
-            .arg("-k")
-            .arg(&folder)
-            .args(["-p", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the stand-by starts");
+        let server = spawn(primary, &folder, port);
         let replica = Self { server, port, folder };
         replica.wait_for("accepts connections", "ready");
         replica
+    }
+
+    /// Stops it: it does not follow any more.
+    pub(crate) fn stop(&mut self) {
+        kill(self.pid(), Signal::SIGINT).expect("the stand-by runs");
+        let ended = self.server.wait().expect("the stand-by can be waited for");
+        assert!(ended.success(), "{ended}");
+    }
+
+    /// Starts it again.
+    pub(crate) fn start_again(&mut self, primary: &Cluster) {
+        self.server = spawn(primary, &self.folder, self.port);
+        self.wait_for("accepts connections", "ready");
+    }
+
+    /// The URL of its database `postgres`.
+    pub(crate) fn url(&self) -> String {
+        format!(
+            "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
+            self.port
+        )
     }
 
     /// Its port on 127.0.0.1.
@@ -95,6 +133,22 @@ impl Replica {
     fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.server.id()).expect("process ids fit in 31 bits"))
     }
+}
+
+fn spawn(primary: &Cluster, folder: &Path, port: u16) -> Child {
+    let log = fs::File::create(primary.socket_folder().join("replica.log")).expect("the folder is writable");
+    primary
+        .command("postgres")
+        .arg("-D")
+        .arg(folder)
+        .arg("-k")
+        .arg(folder)
+        .args(["-p", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the stand-by starts")
 }
 
 impl Drop for Replica {

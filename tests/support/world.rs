@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgstream::config::keys;
+use pgstream::config::{PgUrl, keys};
 use pgstream::demo::cluster::Cluster;
 use sqlx::PgConnection;
 use tokio::runtime::Runtime;
@@ -38,11 +38,16 @@ pub(crate) struct Sql {
 impl Sql {
     /// Opens a session in a database of this cluster.
     pub(crate) fn open(cluster: &Cluster, dbname: &str) -> Self {
+        Self::at(&database::url(cluster, dbname))
+    }
+
+    /// Opens one in the database of this URL.
+    pub(crate) fn at(url: &PgUrl) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime starts");
-        let session = runtime.block_on(database::session_in(&database::url(cluster, dbname)));
+        let session = runtime.block_on(database::session_in(url));
         Self { session, runtime }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pgstream_proto::Lsn;
-use slog::warn;
+use slog::{info, warn};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +65,10 @@ impl Stream {
                 }
             }
         };
+        if let Some(at) = session.branched_off {
+            info!(self.log, "the source is on another timeline; nothing of what was streamed is missing there";
+                "event" => "timeline_switched", "timeline" => session.identity.timeline, "branched_off_at" => %at);
+        }
         self.identity = session.identity;
         intake
             .resumed(session.identity, session.branched_off)

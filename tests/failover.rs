@@ -1,0 +1,158 @@
+//! Suite `failover`: a stand-by becomes the source, with all that was streamed or without the last of it.
+
+use pgstream::config::PgUrl;
+use pgstream::demo::cluster::StopMode;
+use serde_json::json;
+
+use crate::support::database::SLOT;
+use crate::support::program::{Program, pgstream};
+use crate::support::proxy::Proxy;
+use crate::support::receiver::Receiver;
+use crate::support::replica::Replica;
+use crate::support::world::{Change, Sql, World, receiver, webhook_id};
+
+/// Connections are made again fast.
+const FAST: [(&str, &str); 2] = [
+    ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_INITIAL_INTERVAL", "10ms"),
+    ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_MAX_INTERVAL", "100ms"),
+];
+/// The exit code where the source is not what was streamed.
+const GAP: i32 = 4;
+
+/// A primary, a stand-by that has its slot, the address of whichever is the primary, and a program that streams from that.
+struct Pair {
+    // Before the cluster: its server lies in the cluster's folder.
+    replica: Replica,
+    replica_sql: Sql,
+    world: World,
+    proxy: Proxy,
+    receiver: Receiver,
+    program: Program,
+}
+
+impl Pair {
+    /// Rows 1 to 10 are delivered, and the stand-by has all of it.
+    fn new() -> Self {
+        let mut world = World::new(&[]);
+        world.sql.run("CREATE TABLE items (id bigint PRIMARY KEY)");
+        let replica = Replica::with_slots(&mut world.cluster);
+        world.sql = Sql::open(&world.cluster, "postgres");
+        let replica_sql = Sql::at(&PgUrl::parse(&replica.url()).unwrap());
+        let proxy = Proxy::of(&world.cluster);
+        let receiver = receiver();
+        let program = Program::start(&proxy.url("postgres"), SLOT, &FAST);
+        program.subscribe(&json!({"url": receiver.url("/"), "schema": "public", "table": "items"}));
+        let mut pair = Self {
+            replica,
+            replica_sql,
+            world,
+            proxy,
+            receiver,
+            program,
+        };
+        pair.world
+            .sql
+            .run("INSERT INTO items SELECT generate_series(1, 10)");
+        pair.world.sql.wait_until_delivered();
+        pair.wait_until_replayed();
+        pair
+    }
+
+    fn wait_until_replayed(&mut self) {
+        let end = self.world.sql.wal_end();
+        self.replica_sql
+            .wait_for(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'"));
+    }
+
+    /// The stand-by is the primary from now on.
+    fn promote(&mut self) {
+        self.replica.promote();
+        self.proxy.lead_to(self.replica.port());
+        self.replica_sql = Sql::at(&PgUrl::parse(&self.replica.url()).unwrap());
+        self.replica_sql.wait_for("SELECT NOT pg_is_in_recovery()");
+    }
+
+    /// The rows that came, each with the epoch in its id.
+    fn came(&self) -> Vec<(i64, String)> {
+        let mut came: Vec<(i64, String)> = self
+            .receiver
+            .requests()
+            .iter()
+            .map(|request| {
+                let epoch = webhook_id(request)
+                    .split('-')
+                    .nth(1)
+                    .unwrap_or_default()
+                    .to_owned();
+                (Change::of(request).key, epoch)
+            })
+            .collect();
+        came.sort_unstable();
+        came
+    }
+}
+
+fn rows(rows: std::ops::RangeInclusive<i64>, epoch: &str) -> impl Iterator<Item = (i64, String)> {
+    rows.map(move |row| (row, epoch.to_owned()))
+}
+
+#[test]
+fn a_stand_by_that_lacks_nothing_is_streamed_on() {
+    let mut pair = Pair::new();
+    pair.world.cluster.stop(StopMode::Fast).unwrap();
+    pair.promote();
+    pair.replica_sql
+        .run("INSERT INTO items SELECT generate_series(11, 20)");
+    pair.replica_sql.wait_until_delivered();
+    assert_eq!(pair.came(), rows(1..=20, "1").collect::<Vec<_>>());
+    let log = pair.program.log();
+    let switched = log.iter().find(|line| line["event"] == "timeline_switched");
+    assert_eq!(switched.expect("it is told")["timeline"], 2);
+    assert!(pair.program.terminate().0.success());
+}
+
+#[test]
+fn a_stand_by_that_lacks_commits_is_refused_until_the_gap_is_accepted() {
+    let mut pair = Pair::new();
+    pair.replica.stop();
+    pair.world
+        .sql
+        .run("INSERT INTO items SELECT generate_series(11, 20)");
+    pair.world.sql.wait_until_delivered();
+    pair.world.cluster.stop(StopMode::Immediate).unwrap();
+    pair.replica.start_again(&pair.world.cluster);
+    pair.promote();
+    pair.replica_sql
+        .run("INSERT INTO items SELECT generate_series(21, 30)");
+
+    // The program that was running knows what it has streamed.
+    assert_eq!(pair.program.wait().code(), Some(GAP));
+    let log = pair.program.log();
+    let said = log
+        .iter()
+        .rfind(|line| line["level"] == "critical")
+        .expect("it says why");
+    let said = said["msg"].as_str().unwrap();
+    assert!(
+        said.contains("branched off at") && said.contains("--accept-gap"),
+        "{said}"
+    );
+    assert_eq!(pair.came(), rows(1..=20, "1").collect::<Vec<_>>());
+
+    // What the stand-by remembers is older, so that this program could not tell; but it is told.
+    let mut command = pgstream(&["run", "--accept-gap", "--log-format", "json"]);
+    command
+        .env("PGSTREAM_POSTGRES_LISTENER_URL", pair.replica.url())
+        .env("PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME", SLOT);
+    let mut program = Program::launch(command);
+    program.wait_for_log("the accepted gap", |line| line["event"] == "gap_accepted");
+    pair.replica_sql.wait_until_delivered();
+    let came = pair.came();
+    assert!(
+        came.iter()
+            .all(|(row, epoch)| *row > 20 || epoch == "1" || *row <= 10)
+    );
+    let new: Vec<_> = came.into_iter().filter(|(row, _)| *row > 20).collect();
+    assert_eq!(new, rows(21..=30, "2").collect::<Vec<_>>());
+    assert!(program.terminate().0.success());
+}
