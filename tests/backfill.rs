@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::database::SLOT;
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::sessions::StoppedReader;
+use crate::support::sessions::Stopped;
 use crate::support::versions::{
     assert_one_body_an_id, assert_same, folded, kill_at_random_moments, number, subscribe, table,
     wait_for_more, while_writing, world,
@@ -145,7 +145,7 @@ fn meanwhile_the_slot_advances_and_others_get_their_changes() {
     world.sql.wait_until_delivered();
     let before = one.requests().len();
     let mut id = Value::Null;
-    let stopped = StoppedReader::of(&world, || id = asked(&world, &url, "t")["id"].clone());
+    let stopped = Stopped::of(&world, || id = asked(&world, &url, "t")["id"].clone());
     world.sql.run(
         "UPDATE t SET v = -1 WHERE id <= 500; DELETE FROM t WHERE id <= 100; INSERT INTO other VALUES (1, 1, 1)",
     );
@@ -191,7 +191,7 @@ fn it_can_be_cancelled() {
     world.sql.wait_until_delivered();
     let before = receiver.requests().len();
     let mut id = String::new();
-    let stopped = StoppedReader::of(&world, || {
+    let stopped = Stopped::of(&world, || {
         id = asked(&world, &receiver.url("/"), "t")["id"].to_string();
     });
     world.sql.run("UPDATE t SET v = -1 WHERE id <= 10");
@@ -302,7 +302,7 @@ fn an_endpoint_with_one_order_waits_for_the_rows() {
     let program = world.start(&SETTINGS);
     world.sql.wait_until_delivered();
     let before = receiver.requests().len();
-    let stopped = StoppedReader::of(&world, || drop(asked(&world, &url, "t")));
+    let stopped = Stopped::of(&world, || drop(asked(&world, &url, "t")));
     world.sql.run("INSERT INTO other SELECT generate_series(1, 10)");
     world.sql.wait_until_settled();
     assert_eq!(receiver.requests().len(), before);
@@ -328,7 +328,7 @@ fn at_the_bound_of_its_backlog_the_stream_waits() {
     let mut program = world.start(&settings);
     world.sql.wait_until_delivered();
     let before = receiver.requests().len();
-    let stopped = StoppedReader::of(&world, || drop(asked(&world, &receiver.url("/"), "t")));
+    let stopped = Stopped::of(&world, || drop(asked(&world, &receiver.url("/"), "t")));
     for _ in 0..2 {
         world
             .sql

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::support::database::{self, SLOT, initialised};
 use crate::support::program::{Program, pgstream};
 use crate::support::receiver::{Action, Receiver, Request};
-use crate::support::sessions::StoppedReader;
+use crate::support::sessions::Stopped;
 use crate::support::versions::{
     SET_UP, assert_one_body_an_id, assert_same, folded, kill_at_random_moments, number, subscribe, table,
     wait_for_more, while_writing, world,
@@ -323,7 +323,7 @@ fn the_stream_goes_on_while_a_table_is_read() {
         receiver.url("/")
     ));
     let mut program = None;
-    let stopped = StoppedReader::of(&world, || {
+    let stopped = Stopped::of(&world, || {
         program = Some(world.start(&[(keys::SNAPSHOT_TABLES.name, "*")]));
     });
     world.sql.run(
@@ -366,7 +366,7 @@ fn a_table_waits_again_when_its_subscription_goes() {
     wait_until_it_waits(&mut program);
     world.sql.wait_until_settled();
     let subscription = json!({"url": receiver.url("/"), "schema": "public", "table": "t"});
-    let stopped = StoppedReader::of(&world, || program.subscribe(&subscription));
+    let stopped = Stopped::of(&world, || program.subscribe(&subscription));
     world
         .sql
         .run("UPDATE t SET v = nextval('test.numbers') WHERE id <= 10");

@@ -12,6 +12,7 @@ use crate::support::database::SLOT;
 use crate::support::program::Program;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::receiver::Receiver;
+use crate::support::sessions::Stopped;
 use crate::support::world::{Change, DEADLINE, Gate, Sql, World, receiver, webhook_id};
 
 /// Connections are made again fast, and deliveries that are held are waited for.
@@ -217,19 +218,97 @@ fn a_connection_that_goes_silent_is_seen_to_be_dead_by_another_one() {
 }
 
 #[test]
-fn a_walsender_that_skips_a_huge_transaction_is_left_alone() {
-    let mut world = world(&[("wal_sender_timeout", "2s")]);
+fn a_walsender_that_says_nothing_for_long_is_left_alone() {
+    let mut world = world(&[("wal_sender_timeout", "3s")]);
     let receiver = receiver();
-    let settings = [&FAST[..], &[("PGSTREAM_FILTER_EXCLUDE_TABLES", "public.noise")]].concat();
-    let program = world.start(&settings);
+    let mut program = start(&world);
     subscribe(&program, &receiver);
-    world
-        .sql
-        .run("INSERT INTO noise SELECT generate_series(1, 1500000)");
     insert(&mut world.sql, 1..=10);
     world.sql.wait_until_delivered();
-    assert_once(&receiver, 1..=10);
+    // As if it had a huge transaction to skip, and no time to say so.
+    let pid: i32 = world
+        .sql
+        .value("SELECT active_pid FROM pg_replication_slots WHERE active");
+    let walsender = Stopped::process(pid);
+    program.wait_for_log("the silence", |line| {
+        line["msg"] == "the walsender is silent, and still there"
+    });
+    drop(walsender);
+    insert(&mut world.sql, 11..=20);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=20);
     assert_eq!(times(&program, "the replication connection is lost"), 0);
+}
+
+#[test]
+fn a_server_that_accepts_and_says_nothing_is_given_up_in_every_phase() {
+    // After the authentication, and within what is asked before the stream starts.
+    let world = world(&[]);
+    let proxy = Proxy::with_faults(&world.cluster, &[Fault::StallAfter(450), Fault::StallAfter(900)]);
+    let url = format!("{}&connect_timeout=2", proxy.url("postgres"));
+    let store = world.url();
+    let own = [("PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL", store.as_str())];
+    let program = Program::start(&url, SLOT, &[&own, &FAST[..]].concat());
+    let given_up = program.log().into_iter().filter(|line| {
+        let error = line["error"].as_str().unwrap_or_default();
+        error.contains("within 2s")
+    });
+    assert_eq!(given_up.count(), 2);
+    assert_eq!(proxy.replications(), 3);
+}
+
+#[test]
+fn a_slot_that_is_being_made_is_waited_for() {
+    let mut world = world(&[]);
+    world
+        .sql
+        .run(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
+    let mut open = Sql::open(&world.cluster, "postgres");
+    open.run("BEGIN; INSERT INTO noise VALUES (1)");
+    let statement = format!("SELECT pg_create_logical_replication_slot('{SLOT}', 'wal2json')");
+    let mut making = world.cluster.psql("postgres", &statement).spawn().unwrap();
+    world.sql.wait_for(
+        "SELECT count(*) = 1 FROM pg_replication_slots WHERE confirmed_flush_lsn IS NULL AND active",
+    );
+    let mut program = Program::spawn(&world.url(), SLOT, &FAST);
+    program.wait_for_log("standing by", |line| line["event"] == "standing_by");
+    open.run("COMMIT");
+    assert!(making.wait().unwrap().success());
+    program.wait_for_log("streaming", |line| line["msg"] == "streaming");
+}
+
+#[test]
+fn an_instance_that_has_not_begun_yet_stands_by_behind_the_one_that_took_over() {
+    let mut world = world(&[]);
+    // Another process has the slot, so that the program cannot begin.
+    let mut holder = world
+        .cluster
+        .command("pg_recvlogical")
+        .args(["--start", "--no-loop", "--slot", SLOT, "--file", "/dev/null"])
+        .args(["--dbname", &world.url()])
+        .spawn()
+        .unwrap();
+    world
+        .sql
+        .wait_for("SELECT count(*) = 1 FROM pg_replication_slots WHERE active");
+    let mut program = Program::spawn(&world.url(), SLOT, &FAST);
+    program.wait_for_log("standing by at the slot", |line| line["event"] == "standing_by");
+    // Its lock goes, and somebody else takes it.
+    let mut other = Sql::open(&world.cluster, "postgres");
+    other.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory';
+         DO $$ BEGIN
+             WHILE NOT pg_try_advisory_lock('pgstream.webhook_backlog'::regclass::bigint) LOOP END LOOP;
+         END $$;
+         UPDATE pgstream.webhook_terms SET term = term + 1",
+    );
+    program.wait_for_log("the other one", |line| line["event"] == "taken_over");
+    drop(other);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    program.wait_for_log("streaming", |line| line["msg"] == "streaming");
+    let (status, _) = program.terminate();
+    assert!(status.success());
 }
 
 #[test]
@@ -276,11 +355,7 @@ fn an_instance_that_was_cut_off_stands_by_behind_the_one_that_took_over() {
     insert(&mut world.sql, 11..=20);
     world.sql.wait_until_delivered();
     proxy.refuse(false);
-    first.wait_for_log("standing by", |line| {
-        line["msg"]
-            .as_str()
-            .is_some_and(|msg| msg.contains("has taken over"))
-    });
+    first.wait_for_log("standing by", |line| line["event"] == "standing_by");
     insert(&mut world.sql, 21..=30);
     world.sql.wait_until_delivered();
     assert_once(&receiver, 1..=30);
@@ -318,6 +393,14 @@ fn a_slot_that_was_made_anew_is_refused_until_the_gap_is_accepted() {
             "{said}"
         );
     }
+    // Of another history, rows have brought nothing: what an old snapshot sees is not left out of it.
+    world.sql.run(&format!(
+        "INSERT INTO pgstream.snapshot_tables (slot, oid, schema_name, table_name, state, fresh, run, estimated_rows, total_bytes)
+         VALUES ('{SLOT}', 'items'::regclass::oid, 'public', 'items', 'done', false, 1, 0, 0);
+         INSERT INTO pgstream.snapshot_endpoints (slot, oid, endpoint, fresh, snapshot, until_lsn)
+         VALUES ('{SLOT}', 'items'::regclass::oid, '{}', false, '4000000000:4000000000:', 'FFFFFFFF/0')",
+        receiver.url("/")
+    ));
     let program = world.run(&["--accept-gap", "--log-level", "trace"]);
     world.sql.wait_until_delivered();
     let mut keys: Vec<_> = receiver

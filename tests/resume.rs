@@ -256,7 +256,7 @@ async fn ids_read_from(
         stream(link, &mut intake, &settled, &stop, finished, &log),
         all_came
     );
-    remembering.end(streamed.unwrap(), GRACE).await;
+    remembering.end(streamed.unwrap()).await;
     drop(intake);
     refreshing.join().await;
     pool.close().await;

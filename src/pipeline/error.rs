@@ -55,9 +55,11 @@ pub enum PipelineError {
         /// Where the record stands in the WAL.
         wal_start: Lsn,
     },
-    /// The source is on another timeline, and what an earlier program has left in backlogs goes beyond the old one's end.
+    /// The source is on another timeline, and what is in backlogs, or left out because rows have brought it, goes beyond the end
+    /// of the old one.
     #[error(
-        "the source went on to another timeline before what is in backlogs: what was not settled is read anew"
+        "the source went on to another timeline before the end of what is known of the old one: what was not settled is \
+         read anew"
     )]
     MarksOfAnotherTimeline,
     /// There will be no more subscriptions.

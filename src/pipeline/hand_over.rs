@@ -129,6 +129,11 @@ impl HandOver {
         hand_over
     }
 
+    /// Whether anything is left out beyond this position.
+    pub(super) fn reaches(&self, at: Lsn) -> bool {
+        self.until > at
+    }
+
     /// Whether it is known that nothing is to be begun at rest, with this generation of subscriptions.
     pub(super) fn is_settled_at_rest(&self, generation: u64) -> bool {
         self.settled_for == Some(generation) && self.begun_requests == self.snapshots.requests()

@@ -36,14 +36,18 @@ impl Connector {
         loop {
             match Session::start(&self.url, &self.options, from, &self.log, &self.stop).await {
                 Ok(session) => return Ok(session),
-                Err(error) => self.failed(error).await?,
+                Err(error) => self.failed(error, self.max_retries).await?,
             }
         }
     }
 
     /// A connection failed, or making one did. Waits, or gives the error back where trying again is of no use.
-    pub(super) async fn failed(&mut self, error: ReplicationError) -> Result<(), ReplicationError> {
-        if error.is_permanent() || self.max_retries.is_some_and(|most| self.failures >= most) {
+    pub(super) async fn failed(
+        &mut self,
+        error: ReplicationError,
+        limit: Option<u32>,
+    ) -> Result<(), ReplicationError> {
+        if error.is_permanent() || limit.is_some_and(|most| self.failures >= most) {
             return Err(error);
         }
         self.failures += 1;

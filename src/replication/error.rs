@@ -1,5 +1,7 @@
 //! What can go wrong with the replication connection.
 
+use std::time::Duration;
+
 use pgstream_proto::{BackendMessage, DecodeError, EncodeError, Lsn};
 
 use super::history::Gap;
@@ -15,6 +17,15 @@ pub enum ReplicationError {
     /// The server closed the connection.
     #[error("PostgreSQL closed the replication connection")]
     Closed,
+    /// The server accepted a connection, and then answered nothing.
+    #[error(
+        "PostgreSQL accepted the replication connection, and then did not answer within {}",
+        humantime::format_duration(*within)
+    )]
+    Slow {
+        /// How long was waited.
+        within: Duration,
+    },
     /// The server's end is not there any more, and nothing has told so.
     #[error("the walsender of the replication connection is gone, or its server is being shut down")]
     Gone,
@@ -79,15 +90,16 @@ pub enum ReplicationError {
     /// The server fails at a record again and again.
     #[error(
         "PostgreSQL cannot send the changes of a transaction: it failed {times} times in the same way after everything up to \
-         {received} was received: {error}. A record that wal2json prints as more than 1 GB cannot be sent, for example. \
-         Everything before that transaction is delivered or kept. {}",
-        remedy(*transaction_end)
+         {received} was received: {error}. A record that wal2json prints as more than 1 GB cannot be sent, for example. {}",
+        remedy(*is_settled, *transaction_end)
     )]
     Unsendable {
         /// Everything up to here was received.
         received: Lsn,
         /// Where the transaction ends, if that is known.
         transaction_end: Option<Lsn>,
+        /// Whether everything before that transaction is settled.
+        is_settled: bool,
         /// How often it failed.
         times: u32,
         /// What the server says.
@@ -127,6 +139,7 @@ impl ReplicationError {
             | Self::Stopped => true,
             Self::Closed
             | Self::Gone
+            | Self::Slow { .. }
             | Self::Unexpected { .. }
             | Self::Decode(_)
             | Self::Encode(_)
@@ -172,14 +185,17 @@ fn is_one_of(error: &ServerError, codes: &[&str]) -> bool {
 }
 
 /// How to go on without a transaction that cannot be sent.
-fn remedy(transaction_end: Option<Lsn>) -> String {
-    match transaction_end {
-        Some(end) => format!(
-            "To go on without it, and have that written down, run `pgstream skip --to {end}` and start again"
-        ),
-        None => {
-            "To go on without it, find where it ends, run `pgstream skip --to` with that LSN, and start again"
-                .to_owned()
-        }
+fn remedy(is_settled: bool, transaction_end: Option<Lsn>) -> String {
+    if !is_settled {
+        return "Not everything before that transaction is delivered or kept, because the program was told to end: start again"
+            .to_owned();
     }
+    let how = match transaction_end {
+        Some(end) => format!("run `pgstream skip --to {end}`"),
+        None => "find where it ends, run `pgstream skip --to` with that LSN".to_owned(),
+    };
+    format!(
+        "Everything before that transaction is delivered or kept. To go on without it, and have that written down, {how} and \
+         start again"
+    )
 }

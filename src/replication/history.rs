@@ -185,6 +185,8 @@ pub(super) fn compare(remembered: &Remembered, found: &Found) -> Result<Option<L
             position,
         });
     }
+    // On another timeline nothing was confirmed beyond the end of ours before that was remembered.
+    let bound = branched_off.map_or(bound, |at| bound.min(at));
     if found.slot > bound {
         return Err(Gap::SlotMoved {
             slot: found.slot,
@@ -257,6 +259,11 @@ mod tests {
             compare(&remembered(100, 120), &found(3, &history, 500, 100)),
             Ok(Some(Lsn::new(100)))
         );
+        let gap = compare(&remembered(100, 120), &found(3, &history, 500, 101)).unwrap_err();
+        assert!(
+            matches!(gap, Gap::SlotMoved { .. }),
+            "made anew after the promotion: {gap}"
+        );
         let gap = compare(&remembered(101, 120), &found(3, &history, 500, 100)).unwrap_err();
         assert!(matches!(gap, Gap::BranchedOff { timeline: 3, .. }), "{gap}");
     }
@@ -318,7 +325,8 @@ mod tests {
             // Which positions of ours the server has written too.
             let is_there = |at: u64| at < if promoted { ended } else { wal_end };
             let has_all = (0..position).all(is_there);
-            let is_ours = slot <= bound;
+            // A slot is where we confirmed, on the history that we know.
+            let is_ours = slot <= if promoted { bound.min(ended) } else { bound };
             prop_assert_eq!(compare(&remembered(position, bound), &server).is_ok(), has_all && is_ours);
         }
     }

@@ -53,6 +53,9 @@ pub trait Intake {
     /// The stream ends: nothing more comes, what was begun is not completed.
     fn end(&mut self);
 
+    /// Sees to it that all that is settled may be confirmed, if that can be done soon. Only called at the end.
+    fn part(&mut self) -> impl Future<Output = ()> + Send;
+
     /// The position that may be confirmed to the server.
     fn confirmed(&mut self) -> Lsn;
 

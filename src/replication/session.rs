@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
@@ -16,6 +16,8 @@ use crate::config::PgUrl;
 
 /// SQLSTATE `object_in_use`: an old walsender still holds the slot, or another pgstream does.
 const SLOT_ACTIVE: &str = "55006";
+/// How long the server may take to answer what is asked before the stream starts, where `connect_timeout` says nothing.
+const SET_UP: Duration = Duration::from_secs(30);
 /// How long to wait before the slot is asked for again; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// See [`FIRST_PAUSE`].
@@ -65,50 +67,47 @@ impl Session {
     ) -> Result<Self, ReplicationError> {
         options.vitals.connecting(Instant::now());
         let mut connection = Connection::open(url).await?;
-        refuse_standby(&mut connection).await?;
-        switch_timeouts_off(&mut connection).await?;
+        let limit = url.connect_timeout.unwrap_or(SET_UP);
+        within(limit, async {
+            refuse_standby(&mut connection).await?;
+            switch_timeouts_off(&mut connection).await
+        })
+        .await?;
         let mut pause = FIRST_PAUSE;
         loop {
-            // Each time anew: it may have been changed while this connection stood by.
-            let wal_sender_timeout = wal_sender_timeout(&mut connection).await?;
-            let (identity, wal_end) = identify_system(&mut connection).await?;
-            let slot = describe_slot(&mut connection, &options.slot, &url.dbname).await?;
-            let refusal = match slot.holder {
-                // It may confirm more until it ends, and then this would not be where the stream begins.
-                Some(holder) => format!("it is active for PID {holder}"),
-                None => {
-                    let server = Server { identity, wal_end };
-                    let (branched_off, gap) = server.check(&mut connection, &slot, from).await?;
-                    let start = slot.confirmed.max(from.received.unwrap_or(Lsn::ZERO));
-                    match start_replication(&mut connection, options, start).await {
-                        Ok(()) => {
-                            options.vitals.streaming(start, Instant::now());
-                            info!(log, "streaming"; "event" => "connected", "slot" => &options.slot, "from" => %start,
-                                "system_identifier" => identity.system_identifier, "timeline" => identity.timeline,
-                                "pid" => connection.pid,
-                                "server" => connection.server(), "encrypted" => connection.is_encrypted());
-                            return Ok(Self {
-                                connection,
-                                identity,
-                                start,
-                                slot: slot.confirmed,
-                                branched_off,
-                                gap,
-                                wal_sender_timeout,
-                                vitals: Arc::clone(&options.vitals),
-                            });
-                        }
-                        Err(ReplicationError::Server { error, .. }) if error.code == SLOT_ACTIVE => {
-                            error.to_string()
-                        }
-                        Err(error) => return Err(error),
+            match within(limit, try_start(&mut connection, &url.dbname, options, from)).await? {
+                Attempt::Started(started) => {
+                    let Started {
+                        identity,
+                        start,
+                        slot,
+                        branched_off,
+                        gap,
+                        wal_sender_timeout,
+                    } = started;
+                    options.vitals.streaming(start, Instant::now());
+                    info!(log, "streaming"; "event" => "connected", "slot" => &options.slot, "from" => %start,
+                        "system_identifier" => identity.system_identifier, "timeline" => identity.timeline,
+                        "pid" => connection.pid, "server" => connection.server(),
+                        "encrypted" => connection.is_encrypted());
+                    return Ok(Self {
+                        connection,
+                        identity,
+                        start,
+                        slot,
+                        branched_off,
+                        gap,
+                        wal_sender_timeout,
+                        vitals: Arc::clone(&options.vitals),
+                    });
+                }
+                Attempt::InUse(answer) => {
+                    options.vitals.standing_by(Instant::now());
+                    if pause == FIRST_PAUSE {
+                        warn!(log, "standing by: another process streams from the slot, waiting until it ends";
+                            "event" => "standing_by", "slot" => &options.slot, "answer" => answer);
                     }
                 }
-            };
-            options.vitals.standing_by(Instant::now());
-            if pause == FIRST_PAUSE {
-                warn!(log, "standing by: another process streams from the slot, waiting until it ends";
-                    "event" => "standing_by", "slot" => &options.slot, "answer" => refusal);
             }
             stop.run_until_cancelled(sleep(pause))
                 .await
@@ -116,6 +115,66 @@ impl Session {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// What came of asking for the stream.
+enum Attempt {
+    Started(Started),
+    /// Another process has the slot, as the server says.
+    InUse(String),
+}
+
+/// A stream that has started on a connection.
+struct Started {
+    identity: Identity,
+    start: Lsn,
+    slot: Lsn,
+    branched_off: Option<Lsn>,
+    gap: Option<Gap>,
+    wal_sender_timeout: Duration,
+}
+
+/// Asks for the stream. All there is to know is asked each time anew: it may have changed while this connection stood by.
+async fn try_start(
+    connection: &mut Connection,
+    dbname: &str,
+    options: &SessionOptions,
+    from: &StartFrom,
+) -> Result<Attempt, ReplicationError> {
+    let wal_sender_timeout = wal_sender_timeout(connection).await?;
+    let (identity, wal_end) = identify_system(connection).await?;
+    let slot = describe_slot(connection, &options.slot, dbname).await?;
+    if let Some(holder) = slot.holder {
+        // It may confirm more until it ends, and then this would not be where the stream begins.
+        return Ok(Attempt::InUse(format!("it is active for PID {holder}")));
+    }
+    let server = Server { identity, wal_end };
+    let (branched_off, gap) = server.check(connection, &slot, from).await?;
+    let start = slot.confirmed.max(from.received.unwrap_or(Lsn::ZERO));
+    match start_replication(connection, options, start).await {
+        Ok(()) => Ok(Attempt::Started(Started {
+            identity,
+            start,
+            slot: slot.confirmed,
+            branched_off,
+            gap,
+            wal_sender_timeout,
+        })),
+        Err(ReplicationError::Server { error, .. }) if error.code == SLOT_ACTIVE => {
+            Ok(Attempt::InUse(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A server that accepts connections and answers nothing must not be waited for without an end.
+async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, ReplicationError>>,
+) -> Result<T, ReplicationError> {
+    timeout(limit, step)
+        .await
+        .unwrap_or(Err(ReplicationError::Slow { within: limit }))
 }
 
 /// What `IDENTIFY_SYSTEM` says.

@@ -57,10 +57,18 @@ pub(super) async fn describe_slot(
             "it belongs to the database {database:?}, not to {dbname:?}"
         )),
         (_, _, Some("lost")) => wrong("PostgreSQL has removed WAL that it needs".to_owned()),
-        _ => Ok(Slot {
-            confirmed: row.parse(3)?,
-            holder: row.text(4)?.map(str::to_owned),
-        }),
+        _ => match (row.text(3)?, row.text(4)?) {
+            (None, None) => wrong("its creation was broken off".to_owned()),
+            // It is being made, and waits for transactions that are open.
+            (None, Some(maker)) => Ok(Slot {
+                confirmed: Lsn::ZERO,
+                holder: Some(maker.to_owned()),
+            }),
+            (Some(_), holder) => Ok(Slot {
+                confirmed: row.parse(3)?,
+                holder: holder.map(str::to_owned),
+            }),
+        },
     }
 }
 

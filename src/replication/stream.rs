@@ -113,7 +113,7 @@ async fn stream_to_end<I: Intake>(
         repeated: Repeated::default(),
         log: log.clone(),
     };
-    let outcome = stream.read_on(intake, progress, stop).await;
+    let mut outcome = stream.read_on(intake, progress, stop).await;
     intake.end();
     let settling = match &outcome {
         Err(StreamError::Intake(_) | StreamError::Replication(ReplicationError::Unsendable { .. })) => {
@@ -125,13 +125,19 @@ async fn stream_to_end<I: Intake>(
         }
         _ => Ok(()),
     };
+    if let Err(StreamError::Replication(ReplicationError::Unsendable { is_settled, .. })) = &mut outcome {
+        *is_settled = intake.is_settled();
+    }
     // What is in flight is waited for after a failure too: all that can still be confirmed is not sent again.
     let waited = stream.wait(intake, progress, settled).await;
     if let Err(StreamError::Replication(error)) = outcome {
         return Err(error.into());
     }
     let parted = match settling.and(waited) {
-        Ok(()) => stream.say_goodbye(intake).await,
+        Ok(()) => {
+            intake.part().await;
+            stream.say_goodbye(intake).await
+        }
         broken => broken,
     };
     // Why it could not go on is more than that the connection broke as well.
@@ -160,8 +166,8 @@ struct Stream {
 struct Live {
     connection: Connection,
     feedback: Feedback,
-    /// Where it was started.
-    started_at: Lsn,
+    /// Whether anything has come over it.
+    is_good: bool,
     received: Lsn,
     /// The end of the server's WAL, as it said last.
     wal_end: Lsn,
@@ -176,7 +182,7 @@ impl Live {
     fn new(session: Session, notices: Notices, log: &Logger) -> Self {
         Self {
             feedback: Feedback::new(session.wal_sender_timeout, Instant::now()),
-            started_at: session.start,
+            is_good: false,
             received: session.start,
             wal_end: session.start,
             vitals: session.vitals,
@@ -235,12 +241,19 @@ impl Stream {
                 () = stop.cancelled() => return Ok(()),
                 () = progress.notified(), if watched => live.feedback.progressed(),
                 is_there = testimony(&mut live.asking) => {
-                    if is_there == Some(false) {
-                        return Err(ReplicationError::Gone.into());
+                    match is_there {
+                        Some(false) => return Err(ReplicationError::Gone.into()),
+                        Some(true) => debug!(self.log, "the walsender is silent, and still there"),
+                        None => debug!(self.log, "the walsender is silent, and cannot be asked about"),
                     }
                 }
                 frame = next_frame(&mut live.connection, intake, &self.vitals) => {
-                    live.take_batch(frame?, intake)?;
+                    let frame = frame?;
+                    if !live.is_good {
+                        live.is_good = true;
+                        self.connector.worked();
+                    }
+                    live.take_batch(frame, intake)?;
                     if intake.confirmed() > self.confirmed {
                         live.feedback.progressed();
                     }

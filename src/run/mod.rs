@@ -122,53 +122,68 @@ pub async fn run_with(
 async fn stream_for_life(
     config: &Config,
     databases: &Databases,
-    (subscriptions, watched): (&Subscriptions, &Watched),
+    what: (&Subscriptions, &Watched),
     mut on_gap: OnGap,
     log: &Logger,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
     setup::check_encoding(&databases.catalog).await??;
+    let mut is_first = true;
     loop {
-        let store = &databases.store;
-        let Some(drainer) = shutdown
-            .run_until_cancelled(alone(store, &watched.vitals, log))
-            .await
-        else {
-            return Ok(());
-        };
-        let mut drainer = drainer?;
-        let stop = shutdown.child_token();
-        let term = drainer.what().term;
-        let streamed = {
-            let streaming = stream_changes(
-                config,
-                databases,
-                (subscriptions.clone(), watched),
-                (term, on_gap),
-                log,
-                &stop,
-            );
-            tokio::pin!(streaming);
-            tokio::select! {
-                streamed = &mut streaming => streamed,
-                () = keep(&mut drainer, store, log) => {
-                    warn!(log, "another pgstream has taken over while the store could not be reached: standing by behind it";
-                        "event" => "taken_over");
-                    stop.cancel();
-                    streaming.await.map(|_| Ended::Anew)
-                }
-            }
-        };
-        drainer.release().await;
-        match streamed {
+        match stream_once(config, databases, what, on_gap, log, shutdown).await {
             Ok(Ended::Stopped) => return Ok(()),
             Ok(Ended::Anew) => {}
+            // What worked before will work again.
+            Err(RunError::Store(error)) if !is_first && error.may_pass() => {
+                warn!(log, "the stream cannot be begun anew yet, trying again until it can";
+                    "event" => "store_failing", "error" => #&error);
+            }
             Err(error) => return Err(error),
         }
+        is_first = false;
         on_gap = OnGap::Stop;
         if shutdown.run_until_cancelled(sleep(ANEW)).await.is_none() {
             return Ok(());
         }
+    }
+}
+
+/// One life of the engine, as the only one that makes deliveries of the store.
+async fn stream_once(
+    config: &Config,
+    databases: &Databases,
+    (subscriptions, watched): (&Subscriptions, &Watched),
+    on_gap: OnGap,
+    log: &Logger,
+    shutdown: &CancellationToken,
+) -> Result<Ended, RunError> {
+    let store = &databases.store;
+    let waiting = alone(store, &watched.vitals, log);
+    let Some(drainer) = shutdown.run_until_cancelled(waiting).await else {
+        return Ok(Ended::Stopped);
+    };
+    let mut drainer = drainer?;
+    let stop = shutdown.child_token();
+    let whose = (drainer.what().term, on_gap);
+    let streamed = {
+        let what = (subscriptions.clone(), watched);
+        let streaming = stream_changes(config, databases, what, whose, log, &stop);
+        tokio::pin!(streaming);
+        tokio::select! {
+            streamed = &mut streaming => streamed,
+            () = keep(&mut drainer, store, log) => {
+                warn!(log, "another pgstream has taken over while the store could not be reached: standing by behind it";
+                    "event" => "taken_over");
+                stop.cancel();
+                streaming.await.map(|_| Ended::Anew)
+            }
+        }
+    };
+    drainer.release().await;
+    match streamed {
+        // It was told to end before it had begun, and not by whoever tells the program.
+        Err(RunError::Replication(ReplicationError::Stopped)) if !shutdown.is_cancelled() => Ok(Ended::Anew),
+        streamed => streamed,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::replication::{
     Connector, Gap, Identity, Link, Remembered, ReplicationError, SessionOptions, StartFrom, Witness,
 };
 use crate::store::sources::{self, Source as Row};
-use crate::store::{PgPool, backlog, slots};
+use crate::store::{self, PgPool, backlog, slots};
 
 /// The source's epoch as long as its history is unbroken.
 pub(super) const FIRST_EPOCH: u32 = 1;
@@ -47,7 +47,6 @@ pub(super) async fn connect(
 ) -> Result<Connected, RunError> {
     let Memory { store, term, on_gap } = *memory;
     let slot = &config.slot;
-    let known = sources::find(store, slot).await?;
     let mut connector = Connector {
         url: config.source.clone(),
         options,
@@ -57,24 +56,42 @@ pub(super) async fn connect(
         log: log.clone(),
         failures: 0,
     };
-    let from = StartFrom {
-        remembered: known.as_ref().map(remembered),
-        received: None,
-        accept_gap: on_gap == OnGap::Accept,
-    };
-    let connected = stop.run_until_cancelled(connector.connect(&from)).await;
-    let session = match connected.unwrap_or(Err(ReplicationError::Stopped)) {
-        Ok(session) => session,
-        Err(error) => return Err(explained(error, catalog).await),
+    let mut known = sources::claim(store, slot, term).await?;
+    let session = loop {
+        let from = StartFrom {
+            remembered: known.as_ref().map(remembered),
+            received: None,
+            accept_gap: on_gap == OnGap::Accept,
+        };
+        let connected = stop.run_until_cancelled(connector.connect(&from)).await;
+        match connected.unwrap_or(Err(ReplicationError::Stopped)) {
+            Ok(session) => break session,
+            Err(error @ ReplicationError::Gap(Gap::SlotMoved { .. })) => {
+                // Somebody may have skipped something while the slot was waited for.
+                let now = sources::claim(store, slot, term).await?;
+                if now == known {
+                    return Err(error.into());
+                }
+                known = now;
+            }
+            Err(error) => return Err(explained(error, catalog).await),
+        }
     };
     let Identity {
         system_identifier,
         timeline,
     } = session.identity;
-    let (row, is_broken) = next(known, session.identity, session.slot, session.gap, on_gap);
+    let mark = highest_mark(store, known.as_ref()).await?;
+    let diverged = session.branched_off.is_some_and(|at| mark > at);
+    let found = Now {
+        identity: session.identity,
+        slot: session.slot,
+        gap: session.gap,
+        diverged,
+    };
+    let (row, is_broken) = next(known, &found, on_gap);
     if is_broken {
-        warn!(log, "the source's history is broken, and that is accepted: from here on the ids of its changes have another \
-            epoch"; "event" => "gap_accepted", "slot" => slot, "epoch" => row.epoch, "from" => %session.slot,
+        warn!(log, "the source's history is broken: from here on the ids of its changes have another epoch"; "event" => "gap_accepted", "slot" => slot, "epoch" => row.epoch, "from" => %session.slot,
             "gap" => session.gap.map(|gap| gap.to_string()));
     } else if let Some(known) = known.filter(|known| known.confirmed > session.slot) {
         info!(log, "the slot is behind what was settled before; what lies between may be sent again";
@@ -83,15 +100,23 @@ pub(super) async fn connect(
     if let Some(at) = session.branched_off {
         info!(log, "the source is on another timeline; nothing of what was streamed is missing there";
             "event" => "timeline_switched", "timeline" => timeline, "branched_off_at" => %at);
-        backlog::lower_marks(store, system_identifier, row.epoch, at).await?;
     }
-    sources::take_over(store, slot, &row, term).await?;
+    // Positions and numbers of transactions of the history that ended mean something else in this one.
+    let ended_at = session.branched_off.filter(|_| !is_broken);
+    if is_broken || ended_at.is_some() {
+        let at = ended_at.unwrap_or(Lsn::ZERO);
+        store::snapshot::history_ended(store, slot, at, session.slot).await?;
+    }
+    if !sources::take_over(store, slot, &row, term).await? {
+        // A later one has it, which is about to be noticed.
+        return Err(ReplicationError::Stopped.into());
+    }
     let source = Source {
         system_identifier,
         epoch: row.epoch,
     };
     Ok(Connected {
-        highest_mark: highest_mark(store, &source).await?,
+        highest_mark: if is_broken { Lsn::ZERO } else { mark },
         link: Link {
             session,
             connector,
@@ -102,20 +127,32 @@ pub(super) async fn connect(
     })
 }
 
-/// What is remembered of a source as it was found, and whether its history is broken.
-fn next(known: Option<Row>, found: Identity, slot: Lsn, gap: Option<Gap>, on_gap: OnGap) -> (Row, bool) {
+/// How a source was found.
+struct Now {
+    identity: Identity,
+    /// Where the slot is.
+    slot: Lsn,
+    /// Why commits may be missing, which was accepted.
+    gap: Option<Gap>,
+    /// Whether backlogs have changes of a history that is not the source's any more.
+    diverged: bool,
+}
+
+/// What is remembered of a source as it was found, and whether its history is broken: then the same positions mean other
+/// changes, which must not have the same ids.
+fn next(known: Option<Row>, now: &Now, on_gap: OnGap) -> (Row, bool) {
     // Where the store is the source, a stand-by that was promoted brings back what it knew, and a gap that the program
     // before this one found cannot be seen any more.
-    let may_be_unseen = known.is_some_and(|known| known.timeline != found.timeline);
-    let is_broken = gap.is_some() || (on_gap == OnGap::Accept && may_be_unseen);
+    let may_be_unseen = known.is_some_and(|known| known.timeline != now.identity.timeline);
+    let is_broken = now.gap.is_some() || now.diverged || (on_gap == OnGap::Accept && may_be_unseen);
     let (epoch, confirmed) = match known {
-        None => (FIRST_EPOCH, slot),
-        Some(known) if is_broken => (known.epoch.saturating_add(1), slot),
-        Some(known) => (known.epoch, known.confirmed.max(slot)),
+        None => (FIRST_EPOCH, now.slot),
+        Some(known) if is_broken => (known.epoch.saturating_add(1), now.slot),
+        Some(known) => (known.epoch, known.confirmed.max(now.slot)),
     };
     let row = Row {
-        system_identifier: found.system_identifier,
-        timeline: found.timeline,
+        system_identifier: now.identity.system_identifier,
+        timeline: now.identity.timeline,
         epoch,
         confirmed,
         bound: pipeline::bound(confirmed, 0),
@@ -134,10 +171,13 @@ fn remembered(row: &Row) -> Remembered {
     }
 }
 
-async fn highest_mark(store: &PgPool, source: &Source) -> Result<Lsn, RunError> {
+/// The highest position up to which backlogs have everything of the history that is remembered.
+async fn highest_mark(store: &PgPool, known: Option<&Row>) -> Result<Lsn, RunError> {
     let marks = backlog::marks(store).await?;
     let marks = marks.iter().map(|(_, mark)| mark);
-    let ours = marks.filter(|mark| mark.source == source.system_identifier && mark.epoch == source.epoch);
+    let ours = marks.filter(|mark| {
+        known.is_some_and(|known| (mark.source, mark.epoch) == (known.system_identifier, known.epoch))
+    });
     Ok(ours.map(|mark| mark.commit_lsn).max().unwrap_or(Lsn::ZERO))
 }
 

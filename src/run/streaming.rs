@@ -38,6 +38,14 @@ pub(super) enum Ended {
     Anew,
 }
 
+/// Why the stream is stopped by this program itself.
+enum Why {
+    /// An event cannot be delivered, in strict mode.
+    Strict(String),
+    /// Another program writes down how far the slot is.
+    TakenOver,
+}
+
 /// Streams until `shutdown` is cancelled, as the `term`-th program of this store.
 pub(super) async fn stream_changes(
     config: &Config,
@@ -145,6 +153,7 @@ pub(super) async fn stream_changes(
     let stop = shutdown.child_token();
     let recorded = recording.as_ref().map(|recording| recording.flush(STORE_GRACE));
     let finishing = finish(Arc::clone(&dispatcher), recorded, log.clone());
+    let taken_over = remembering.taken_over();
     let (streamed, why) = {
         let streaming = stream(link, &mut intake, &settled, &stop, finishing, log);
         tokio::pin!(streaming);
@@ -152,11 +161,15 @@ pub(super) async fn stream_changes(
             streamed = &mut streaming => (streamed, None),
             why = must_stop => {
                 stop.cancel();
-                (streaming.await, Some(why))
+                (streaming.await, Some(Why::Strict(why)))
+            }
+            () = taken_over => {
+                stop.cancel();
+                (streaming.await, Some(Why::TakenOver))
             }
         }
     };
-    remembering.end(intake.confirmed(), STORE_GRACE).await;
+    remembering.end(intake.confirmed()).await;
     sweeping.abort();
     waking.abort();
     watching.abort();
@@ -172,7 +185,11 @@ pub(super) async fn stream_changes(
         "dead_letters" => counts.dead, "discarded" => counts.discarded, "health_changes" => counts.health_changes);
     match (streamed, why) {
         (Ok(_), None) => Ok(Ended::Stopped),
-        (Ok(_), Some(why)) => Err(RunError::Strict(why)),
+        (Ok(_), Some(Why::Strict(why))) => Err(RunError::Strict(why)),
+        (Ok(_), Some(Why::TakenOver)) => {
+            warn!(log, "somebody else has taken the slot over, or moves it: the stream is begun anew"; "event" => "begun_anew");
+            Ok(Ended::Anew)
+        }
         (Err(error), _) if is_out_of_date(&error) => {
             warn!(log, "the stream is begun anew: what was not settled may be sent twice"; "event" => "begun_anew", "why" => #&error);
             Ok(Ended::Anew)

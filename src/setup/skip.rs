@@ -166,8 +166,10 @@ impl Skip {
         let id = self.identity.skipped_id(*from, *to);
         dead_letters::bury_raw(&self.store, &id, &position, gap.as_bytes(), ("skipped", &problem)).await?;
         // Before the slot moves: behind it, a program would take the slot for one that somebody else has moved.
+        sources::skipping(&self.store, slot, *to).await?;
+        let end = slots::advance(&self.source, slot, *to).await?;
         sources::skipped(&self.store, slot, *to).await?;
-        Ok(slots::advance(&self.source, slot, *to).await?)
+        Ok(end)
     }
 }
 

@@ -1,11 +1,15 @@
 //! The table `pgstream.replication_sources`: what is remembered of a source between two starts.
 
 use pgstream_proto::Lsn;
-use sqlx::PgPool;
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::StoreError;
+
+/// The columns that are read.
+const COLUMNS: &str =
+    "system_identifier::text AS system_identifier, timeline, epoch, confirmed_lsn::text AS confirmed_lsn,
+    bound_lsn::text AS bound_lsn";
 
 /// What is remembered of the source that a slot belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,30 +31,45 @@ pub struct Source {
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn find(pool: &PgPool, slot: &str) -> Result<Option<Source>, StoreError> {
-    let row = sqlx::query(
-        "SELECT system_identifier::text AS system_identifier, timeline, epoch, confirmed_lsn::text AS confirmed_lsn,
-                bound_lsn::text AS bound_lsn
-           FROM pgstream.replication_sources WHERE slot = $1",
-    )
-    .bind(slot)
-    .fetch_optional(pool)
-    .await
-    .map_err(failed("read"))?;
+    let text = format!("SELECT {COLUMNS} FROM pgstream.replication_sources WHERE slot = $1");
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(slot)
+        .fetch_optional(pool)
+        .await
+        .map_err(failed("read"))?;
     row.as_ref().map(read).transpose().map_err(failed("read"))
 }
 
-/// Takes the slot's row over, whoever wrote it before.
+/// What is remembered, as of now: whoever wrote it in an earlier term writes nothing more.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn take_over(pool: &PgPool, slot: &str, source: &Source, term: i64) -> Result<(), StoreError> {
+pub async fn claim(pool: &PgPool, slot: &str, term: i64) -> Result<Option<Source>, StoreError> {
+    let text = format!(
+        "UPDATE pgstream.replication_sources SET term = greatest(term, $2) WHERE slot = $1 RETURNING {COLUMNS}"
+    );
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(slot)
+        .bind(term)
+        .fetch_optional(pool)
+        .await
+        .map_err(failed("write to"))?;
+    row.as_ref().map(read).transpose().map_err(failed("read"))
+}
+
+/// Takes the slot's row over from whoever wrote it in an earlier term. Not if a later term has it: then it says false.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn take_over(pool: &PgPool, slot: &str, source: &Source, term: i64) -> Result<bool, StoreError> {
     let text = "INSERT INTO pgstream.replication_sources AS s
             (slot, system_identifier, timeline, epoch, confirmed_lsn, bound_lsn, term)
         VALUES ($1, $2::numeric, $3, $4, $5::pg_lsn, $6::pg_lsn, $7)
             ON CONFLICT (slot) DO UPDATE SET (system_identifier, timeline, epoch, confirmed_lsn, bound_lsn, term, written_at)
              = (excluded.system_identifier, excluded.timeline, excluded.epoch, excluded.confirmed_lsn, excluded.bound_lsn,
-                excluded.term, clock_timestamp())";
-    execute(pool, text, slot, source, term).await.map(drop)
+                excluded.term, clock_timestamp())
+         WHERE s.term <= excluded.term";
+    execute(pool, text, slot, source, term).await
 }
 
 /// Writes the row, as long as it is this term's. Whether it was.
@@ -65,15 +84,33 @@ pub async fn write(pool: &PgPool, slot: &str, source: &Source, term: i64) -> Res
     execute(pool, text, slot, source, term).await
 }
 
-/// The slot was advanced up to there by somebody who has written down what that leaves out.
+/// The slot is about to be advanced up to there by somebody who has written down what that leaves out. A program that is
+/// between two connections writes nothing more, and begins anew when it finds the slot there.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn skipping(pool: &PgPool, slot: &str, to: Lsn) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE pgstream.replication_sources
+            SET bound_lsn = greatest(bound_lsn, $2::pg_lsn), term = -1, written_at = clock_timestamp()
+          WHERE slot = $1",
+    )
+    .bind(slot)
+    .bind(to.to_string())
+    .execute(pool)
+    .await
+    .map(drop)
+    .map_err(failed("write to"))
+}
+
+/// It was.
 ///
 /// # Errors
 /// [`StoreError::Table`]
 pub async fn skipped(pool: &PgPool, slot: &str, to: Lsn) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE pgstream.replication_sources
-            SET confirmed_lsn = greatest(confirmed_lsn, $2::pg_lsn), bound_lsn = greatest(bound_lsn, $2::pg_lsn),
-                written_at = clock_timestamp()
+            SET confirmed_lsn = greatest(confirmed_lsn, $2::pg_lsn), written_at = clock_timestamp()
           WHERE slot = $1",
     )
     .bind(slot)

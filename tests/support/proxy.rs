@@ -38,6 +38,8 @@ struct Shared {
 pub(crate) enum Fault {
     /// It is cut after so many bytes from the server.
     CutAfter(usize),
+    /// After so many bytes from the server nothing more comes, while both ends stay connected.
+    StallAfter(usize),
     /// Each read from the server comes so much later, in pieces of so many bytes; after the total it is cut.
     DripAndCut {
         delay: Duration,
@@ -173,7 +175,7 @@ fn startup(client: &mut TcpStream) -> Option<Vec<u8>> {
 fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_replication: bool, fault: Option<Fault>) {
     let (piece, mut left, delay) = match fault {
         None => (64 * 1024, usize::MAX, Duration::ZERO),
-        Some(Fault::CutAfter(total)) => (64 * 1024, total, Duration::ZERO),
+        Some(Fault::CutAfter(total) | Fault::StallAfter(total)) => (64 * 1024, total, Duration::ZERO),
         Some(Fault::DripAndCut { delay, piece, total }) => (piece, total, delay),
     };
     let mut buffer = vec![0; piece];
@@ -193,6 +195,17 @@ fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_replication:
         left -= length;
         if to.write_all(&buffer[..length]).is_err() {
             break;
+        }
+    }
+    if matches!(fault, Some(Fault::StallAfter(_))) {
+        // Until the other end gives up.
+        while !shared.ended.load(Ordering::SeqCst) {
+            match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => break,
+            }
         }
     }
     let _ = from.shutdown(Shutdown::Both);

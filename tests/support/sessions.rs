@@ -58,9 +58,16 @@ pub(crate) fn wait_until_done(done: &AtomicUsize, count: usize) {
 
 /// A session of the server that is stopped where it waits for the lock of a table, which it has by now. Goes on when it is
 /// dropped.
-pub(crate) struct StoppedReader(Pid);
+pub(crate) struct Stopped(Pid);
 
-impl StoppedReader {
+impl Stopped {
+    /// Stops this process of a server.
+    pub(crate) fn process(pid: i32) -> Self {
+        let pid = Pid::from_raw(pid);
+        kill(pid, Signal::SIGSTOP).expect("the server's process can be stopped");
+        Self(pid)
+    }
+
     /// Has `read` begin to read table `t`, and stops that reading.
     pub(crate) fn of(world: &World, read: impl FnOnce()) -> Self {
         let mut sql = Sql::open(&world.cluster, "postgres");
@@ -71,14 +78,13 @@ impl StoppedReader {
         let waiting =
             "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE ONLY%'";
         sql.wait_for(&format!("SELECT count(*) = 1 {waiting}"));
-        let pid = Pid::from_raw(sql.value(&format!("SELECT pid {waiting}")));
-        kill(pid, Signal::SIGSTOP).expect("the server's session can be stopped");
+        let stopped = Self::process(sql.value(&format!("SELECT pid {waiting}")));
         locking.run("COMMIT");
-        Self(pid)
+        stopped
     }
 }
 
-impl Drop for StoppedReader {
+impl Drop for Stopped {
     fn drop(&mut self) {
         // It may have been ended.
         let _ = kill(self.0, Signal::SIGCONT);

@@ -177,10 +177,10 @@ impl Intake for StreamIntake {
     }
 
     fn resumed(&mut self, identity: Identity, branched_off: Option<Lsn>) -> Result<(), PipelineError> {
-        if branched_off.is_some_and(|at| self.position.highest_mark > at) {
+        if branched_off.is_some_and(|at| self.position.highest_mark > at || self.hand_over.reaches(at)) {
             return Err(PipelineError::MarksOfAnotherTimeline);
         }
-        self.position.position.timeline(identity.timeline);
+        self.position.position.timeline(identity.timeline, branched_off);
         Ok(())
     }
 
@@ -204,6 +204,11 @@ impl Intake for StreamIntake {
         if let Some(injector) = &self.injector {
             injector.finish();
         }
+    }
+
+    async fn part(&mut self) {
+        self.confirmed();
+        self.position.position.written().await;
     }
 
     fn confirmed(&mut self) -> Lsn {

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use pgstream_proto::Lsn;
 use slog::{info, warn};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +31,10 @@ impl Stream {
             received,
             transaction_end,
         } = interrupted;
-        let notices = self.part(received);
+        let notices = self
+            .live
+            .take()
+            .map_or_else(|| Notices::new(self.log.clone()), |live| live.notices);
         warn!(self.log, "the replication connection is lost"; "event" => "connection_lost", "error" => #&error, "received" => %received,
             "confirmed" => %self.confirmed);
         let from = StartFrom {
@@ -44,12 +46,18 @@ impl Stream {
             received: Some(received),
             accept_gap: false,
         };
+        // What the server says of a record is asked as often as it takes to know that it does not heal.
+        let limit = if error.of_a_record().is_some() {
+            None
+        } else {
+            self.connector.max_retries
+        };
         let hopeless = self.is_hopeless(&error, interrupted);
         let connecting = async {
             if let Some(hopeless) = hopeless {
                 return Err(hopeless);
             }
-            self.connector.failed(error).await?;
+            self.connector.failed(error, limit).await?;
             self.connector.connect(&from).await
         };
         tokio::pin!(connecting);
@@ -77,19 +85,6 @@ impl Stream {
         Ok(true)
     }
 
-    /// Lets go of the connection. It was good if it has brought anything.
-    fn part(&mut self, received: Lsn) -> Notices {
-        match self.live.take() {
-            Some(live) => {
-                if received > live.started_at {
-                    self.connector.worked();
-                }
-                live.notices
-            }
-            None => Notices::new(self.log.clone()),
-        }
-    }
-
     /// What the failure is, if it has come too often in the same way at the same position.
     fn is_hopeless(
         &mut self,
@@ -105,6 +100,7 @@ impl Stream {
         (times >= TOO_OFTEN).then(|| ReplicationError::Unsendable {
             received,
             transaction_end,
+            is_settled: false,
             times,
             error: Box::new(server_error.clone()),
         })

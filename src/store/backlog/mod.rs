@@ -18,7 +18,6 @@ mod removal;
 
 use std::time::SystemTime;
 
-use pgstream_proto::Lsn;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use self::columns::{
@@ -314,25 +313,6 @@ pub async fn marks(pool: &PgPool) -> Result<Vec<(String, Position)>, StoreError>
     marks
         .collect::<Result<_, _>>()
         .map_err(failed("read the marks of"))
-}
-
-/// What the stream of this source brings from `at` on is another history: marks beyond it would have it taken for what was
-/// appended before.
-///
-/// # Errors
-/// [`StoreError::Table`]
-pub async fn lower_marks(pool: &PgPool, source: u64, epoch: u32, at: Lsn) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE pgstream.webhook_backlog_marks SET commit_lsn = $3::pg_lsn, lsn = '0/0'
-          WHERE source = $1::numeric AND epoch = $2 AND commit_lsn > $3::pg_lsn",
-    )
-    .bind(source.to_string())
-    .bind(i64::from(epoch))
-    .bind(at.to_string())
-    .execute(pool)
-    .await
-    .map(drop)
-    .map_err(failed("lower the marks of"))
 }
 
 fn signed(number: usize) -> i64 {

@@ -49,6 +49,26 @@ pub async fn slot_made(pool: &PgPool, slot: &str) -> Result<(), StoreError> {
     transaction.commit().await.map_err(failed("write to"))
 }
 
+/// What the stream of a slot brings from here on is another history beyond `at`: what rows have brought says nothing of it, and
+/// what was held from there on is held from `start`.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn history_ended(pool: &PgPool, slot: &str, at: Lsn, start: Lsn) -> Result<(), StoreError> {
+    sqlx::query(
+        "WITH held AS (UPDATE pgstream.snapshot_holds SET from_lsn = least(from_lsn, $3::pg_lsn) WHERE slot = $1)
+         UPDATE pgstream.snapshot_endpoints SET snapshot = NULL, until_lsn = NULL, fresh = false
+          WHERE slot = $1 AND until_lsn > $2::pg_lsn",
+    )
+    .bind(slot)
+    .bind(at.to_string())
+    .bind(start.to_string())
+    .execute(pool)
+    .await
+    .map(drop)
+    .map_err(failed("write to"))
+}
+
 /// The stream of a slot is about to be started, with the reading of these tables planned. What is planned later is not planned
 /// before anything was sent, and of tables that were planned before and are not now, nobody notes who is.
 ///

@@ -9,7 +9,9 @@ mod relations;
 mod state;
 
 pub use backfills::{BackfillNews, backfills, cancel, fail, request};
-pub use endpoints::{LeftOut, are_fresh, has_history, left_out, left_out_of, slot_made, stream_starts};
+pub use endpoints::{
+    LeftOut, are_fresh, has_history, history_ended, left_out, left_out_of, slot_made, stream_starts,
+};
 pub use holds::{Held, HeldTotals, Released, end_hold, held_bytes, held_totals, hold, holds, keep, release};
 pub use reading::{Reading, Rows};
 pub use relations::relations;
