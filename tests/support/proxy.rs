@@ -198,11 +198,11 @@ fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_replication:
         }
     }
     if matches!(fault, Some(Fault::StallAfter(_))) {
-        // Until the other end gives up.
+        // Until the client gives up, whatever the server does.
         while !shared.ended.load(Ordering::SeqCst) {
-            match from.read(&mut buffer) {
+            match to.peek(&mut [0]) {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(_) => thread::sleep(POLL),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(_) => break,
             }
