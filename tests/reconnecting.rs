@@ -9,7 +9,7 @@ use pgstream::demo::cluster::StopMode;
 use serde_json::{Value, json};
 
 use crate::support::database::SLOT;
-use crate::support::program::Program;
+use crate::support::program::{Program, pgstream};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::receiver::Receiver;
 use crate::support::sessions::Stopped;
@@ -380,9 +380,14 @@ fn a_slot_that_was_made_anew_is_refused_until_the_gap_is_accepted() {
         .sql
         .run(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
     insert(&mut world.sql, 11..=20);
-    world.sql.run(&format!(
-        "SELECT pg_create_logical_replication_slot('{SLOT}', 'wal2json')"
-    ));
+    let made = pgstream(&["init", "--pgurl", &world.url(), "--replication-slot", SLOT])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(made.stderr).unwrap();
+    assert!(
+        made.status.success() && said.contains("will want --accept-gap"),
+        "{said}"
+    );
     insert(&mut world.sql, 21..=30);
 
     for _ in 0..2 {
@@ -498,7 +503,7 @@ fn what_does_not_heal_ends_the_program_at_once() {
             "\"nobody\" does not exist",
         ),
     ] {
-        let output = crate::support::program::pgstream(&["run"])
+        let output = pgstream(&["run"])
             .env("PGSTREAM_POSTGRES_LISTENER_URL", url)
             .env("PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME", slot)
             .env("PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS", "127.0.0.1:0")

@@ -9,7 +9,9 @@ use super::plugin::{self, allow_plugin};
 use super::preconditions::{self, Wanted};
 use super::{Precondition, SetupError};
 use crate::config::{PgUrl, slot_name};
-use crate::store::{self, MigrationSet, PgPool, SchemaLogMode, blockers, schema_log_mode, server, slots};
+use crate::store::{
+    self, MigrationSet, PgPool, SchemaLogMode, blockers, schema_log_mode, server, slots, sources,
+};
 
 /// After this time of waiting, and then again and again, the operator hears who is in the way.
 const NOTICE_AFTER: Duration = Duration::from_secs(5);
@@ -91,6 +93,13 @@ pub async fn init(
         None => false,
     };
     if slot_created {
+        if let Some(known) = sources::find(&store, &options.slot).await? {
+            notice(&format!(
+                "a replication slot {} was streamed before, up to {}: what was committed since it was dropped is not in the \
+                 new one, so that `pgstream run` will want --accept-gap",
+                options.slot, known.confirmed
+            ));
+        }
         // What a reader of an earlier slot of this name has applied says nothing of what this one will bring.
         store::schema_log::forget(&source, &options.slot).await?;
         // Before anyone can use it. Where it is not made after all, it is made later, and this is done again.
