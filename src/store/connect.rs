@@ -6,11 +6,12 @@ use pgstream_proto::frontend::StartupMessage;
 use pgstream_proto::wal2json::SESSION_SETTINGS;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::task::JoinHandle;
 
 use super::StoreError;
 use super::relay::Relay;
 use crate::config::{ChannelBinding, Encryption, Host, PgUrl, TargetSessionAttrs, TcpOptions};
-use crate::connect;
+use crate::connect::{self, ConnectError};
 
 /// Sessions of one pool: the store is asked rarely, and a server's connections are scarce.
 const MAX_CONNECTIONS: u32 = 12;
@@ -67,10 +68,10 @@ pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreEr
             let relay = Relay::bind(url, 0).map_err(StoreError::Relay)?;
             let options = relay.lead(options);
             let serving = tokio::spawn(relay.serve_one());
-            let session = PgConnection::connect_with(&options)
-                .await
-                .inspect_err(|_| serving.abort());
-            session.map_err(|source| StoreError::Connect { target, source })?
+            match PgConnection::connect_with(&options).await {
+                Ok(session) => session,
+                Err(source) => return Err(why_not(serving, source, target).await),
+            }
         }
     };
     // A database without an encoding may hold anything. One row that is not UTF-8 would make the server end the reading of
@@ -91,6 +92,25 @@ pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreEr
         .await
         .map_err(StoreError::query("set the time limits of a session"))?;
     Ok(session)
+}
+
+/// Why there is no session over a relay: what the relay has met, where that is it.
+async fn why_not(
+    serving: JoinHandle<Result<(), ConnectError>>,
+    source: sqlx::Error,
+    target: String,
+) -> StoreError {
+    // It is not waited for where the session has not come so far as to be told anything.
+    if source.as_database_error().is_none() {
+        serving.abort();
+    }
+    match serving.await {
+        Ok(Err(source)) => StoreError::Open {
+            target,
+            source: Box::new(source),
+        },
+        _ => StoreError::Connect { target, source },
+    }
 }
 
 /// Connects to the database of `url` and checks that it answers. The pool makes further connections on demand; where the URL
