@@ -114,6 +114,21 @@ async fn tls_at_once_agrees_on_the_protocol() {
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_up_on_tls_at_once_may_be_an_old_one_or_a_cut_network() {
+    for answer in [b"".as_slice(), b"EFATAL:  unsupported frontend protocol\0"] {
+        let peer = peer(async move |mut stream| {
+            let _ = stream.read(&mut [0; 64]).await;
+            stream.write_all(answer).await.unwrap();
+        })
+        .await;
+        let outcome = transport(peer, "sslmode=require&sslnegotiation=direct").await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, TransportError::NotDirect { .. }), "{error:?}");
+        assert!(!error.is_permanent(), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_stands_behind_the_answer_is_never_taken_for_the_servers_words() {
     let peer = peer(async |mut stream| {
         asked_for_tls(&mut stream).await;

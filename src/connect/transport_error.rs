@@ -92,8 +92,8 @@ pub enum TransportError {
     },
     /// The server does not understand TLS at once.
     #[error(
-        "PostgreSQL at {address} does not take TLS at once: sslnegotiation=direct needs PostgreSQL 17 or later there; write \
-         sslnegotiation=postgres"
+        "PostgreSQL at {address} did not take TLS at once; sslnegotiation=direct needs PostgreSQL 17 or later there: with an \
+         earlier one write sslnegotiation=postgres"
     )]
     NotDirect {
         /// Host and port.
