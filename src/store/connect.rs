@@ -160,6 +160,7 @@ fn relayed(url: &PgUrl) -> Option<PgUrl> {
         target_session_attrs: match url.target_session_attrs {
             // Whether a transaction may write is decided by our own settings, unless the server is a stand-by.
             TargetSessionAttrs::ReadWrite => TargetSessionAttrs::Primary,
+            TargetSessionAttrs::ReadOnly => TargetSessionAttrs::Standby,
             attrs => attrs,
         },
         ..url.clone()
@@ -254,4 +255,25 @@ fn connect_options(
 
 fn application_name(url: &PgUrl) -> &str {
     url.application_name.as_deref().unwrap_or("pgstream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_settings_do_not_decide_which_server_fits() {
+        for (asked, searched) in [
+            ("read-write", TargetSessionAttrs::Primary),
+            ("primary", TargetSessionAttrs::Primary),
+            ("read-only", TargetSessionAttrs::Standby),
+            ("standby", TargetSessionAttrs::Standby),
+        ] {
+            let url = PgUrl::parse(&format!(
+                "postgres://u@h/d?sslmode=disable&target_session_attrs={asked}"
+            ))
+            .unwrap();
+            assert_eq!(relayed(&url).unwrap().target_session_attrs, searched, "{asked}");
+        }
+    }
 }
