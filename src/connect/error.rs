@@ -6,7 +6,7 @@ use std::io;
 use pgstream_proto::{DecodeError, EncodeError};
 
 use super::{ServerError, TransportError};
-use crate::config::TargetSessionAttrs;
+use crate::config::{Encryption, TargetSessionAttrs};
 
 /// SQLSTATE `invalid_authorization_specification`: among others, no entry of `pg_hba.conf` fits.
 const NOT_AUTHORISED: &str = "28000";
@@ -44,6 +44,8 @@ pub enum ConnectError {
     Server {
         /// Host and port.
         address: String,
+        /// Whether TLS protected the connection.
+        is_encrypted: bool,
         /// What it said.
         error: ServerError,
     },
@@ -162,10 +164,16 @@ impl ConnectError {
 
     /// Whether a URL that allows it may try without TLS what failed with it, or the other way round: the handshake failed, or
     /// `pg_hba.conf` has no entry for a connection of that kind.
-    pub(super) fn may_succeed_otherwise(&self) -> bool {
+    pub(super) fn may_succeed_otherwise(&self, way: Encryption) -> bool {
         match self {
             Self::Transport(error) => error.is_of_tls(),
-            Self::Server { error, .. } => error.code == NOT_AUTHORISED,
+            Self::Server {
+                error, is_encrypted, ..
+            } => {
+                // It was tried both ways then: the server has no TLS.
+                let was_without = way == Encryption::IfOffered && !is_encrypted;
+                error.code == NOT_AUTHORISED && !was_without
+            }
             _ => false,
         }
     }
@@ -231,6 +239,7 @@ mod tests {
             };
             let error = ConnectError::Server {
                 address: "db:5432".to_owned(),
+                is_encrypted: true,
                 error,
             };
             assert_eq!(error.is_permanent(), is_permanent, "{code}");

@@ -82,6 +82,15 @@ pub enum TransportError {
         /// The names in the certificate.
         presented: Vec<String>,
     },
+    /// The host of the URL is nothing that a certificate could be for.
+    #[error(
+        "the host {host:?} is neither an address nor a name that a certificate can be for, and sslmode is verify-full: give the \
+         host another name, or write sslmode=verify-ca, which does without the name"
+    )]
+    NoName {
+        /// The host of the URL.
+        host: String,
+    },
     /// TLS did not come about.
     #[error("the TLS handshake with PostgreSQL at {address} failed")]
     Handshake {
@@ -152,6 +161,7 @@ impl TransportError {
             Self::NoTls { .. }
             | Self::NotTrusted { .. }
             | Self::WrongName { .. }
+            | Self::NoName { .. }
             | Self::NoAlpn { .. }
             | Self::ClientCertificate { .. }
             | Self::File { .. }
