@@ -276,4 +276,18 @@ mod tests {
             assert_eq!(relayed(&url).unwrap().target_session_attrs, searched, "{asked}");
         }
     }
+
+    #[tokio::test]
+    async fn a_session_that_reads_tells_why_there_is_none() {
+        // Nobody listens on a port that was given back.
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let url = PgUrl::parse(&format!("postgres://u@127.0.0.1:{port}/d")).unwrap();
+        let error = reading_session(&url).await.unwrap_err();
+        let StoreError::Open { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert!(source.text_with_causes().contains("refused"), "{source:?}");
+    }
 }

@@ -272,6 +272,22 @@ mod tests {
         assert!(!folder.exists());
     }
 
+    #[test]
+    fn all_that_the_server_has_said_is_passed_on() {
+        let error = ConnectError::Server {
+            address: "db:5432".to_owned(),
+            is_encrypted: true,
+            error: ServerError {
+                code: "28000".to_owned(),
+                message: "no".to_owned(),
+                detail: Some("why".to_owned()),
+                hint: Some("do".to_owned()),
+            },
+        };
+        let expected = b"E\0\0\0\x27SFATAL\0VFATAL\0C28000\0Mno\0Dwhy\0Hdo\0\0";
+        assert_eq!(&refusal(&error, 1)[..], &expected[..]);
+    }
+
     #[tokio::test]
     async fn the_first_message_of_sqlx_is_read_and_anything_else_is_not() {
         let good = b"\0\0\0\x21\0\x03\0\0user\0ada\0options\0-c x=1\0\0";
