@@ -6,7 +6,7 @@ use std::io;
 use pgstream_proto::{DecodeError, EncodeError};
 
 use super::{ServerError, TransportError};
-use crate::config::TargetSessionAttrs;
+use crate::config::{Encryption, TargetSessionAttrs};
 
 /// SQLSTATE `invalid_authorization_specification`: among others, no entry of `pg_hba.conf` fits.
 const NOT_AUTHORISED: &str = "28000";
@@ -44,6 +44,8 @@ pub enum ConnectError {
     Server {
         /// Host and port.
         address: String,
+        /// Whether TLS protected the connection.
+        is_encrypted: bool,
         /// What it said.
         error: ServerError,
     },
@@ -139,12 +141,39 @@ impl ConnectError {
         }
     }
 
+    /// Whether files of this machine are what is wrong: certificates and keys, which somebody may be renewing right now.
+    #[must_use]
+    pub fn is_of_files(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport(TransportError::File { .. } | TransportError::NoSystemRoots { .. })
+        )
+    }
+
+    /// The error and what caused it, in one line.
+    #[must_use]
+    pub fn text_with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// Whether a URL that allows it may try without TLS what failed with it, or the other way round: the handshake failed, or
     /// `pg_hba.conf` has no entry for a connection of that kind.
-    pub(super) fn may_succeed_otherwise(&self) -> bool {
+    pub(super) fn may_succeed_otherwise(&self, way: Encryption) -> bool {
         match self {
             Self::Transport(error) => error.is_of_tls(),
-            Self::Server { error, .. } => error.code == NOT_AUTHORISED,
+            Self::Server {
+                error, is_encrypted, ..
+            } => {
+                // It was tried both ways then: the server has no TLS.
+                let was_without = way == Encryption::IfOffered && !is_encrypted;
+                error.code == NOT_AUTHORISED && !was_without
+            }
             _ => false,
         }
     }
@@ -170,19 +199,8 @@ impl ServerError {
 }
 
 fn of_each(failures: &[ConnectError]) -> String {
-    let texts: Vec<String> = failures.iter().map(text_with_causes).collect();
+    let texts: Vec<String> = failures.iter().map(ConnectError::text_with_causes).collect();
     texts.join("; ")
-}
-
-/// An error and what caused it, in one line.
-fn text_with_causes(error: &ConnectError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// What to do about a refusal, where its SQLSTATE says enough.
@@ -221,6 +239,7 @@ mod tests {
             };
             let error = ConnectError::Server {
                 address: "db:5432".to_owned(),
+                is_encrypted: true,
                 error,
             };
             assert_eq!(error.is_permanent(), is_permanent, "{code}");
@@ -229,5 +248,7 @@ mod tests {
             address: "db:5432".to_owned(),
         };
         assert!(!closed.is_permanent());
+        let gss = ConnectError::from(DecodeError::UnsupportedAuthentication { method: "GSSAPI" });
+        assert!(gss.is_permanent() && gss.text_with_causes().contains("pg_hba.conf"));
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Exchange {
     pub(super) framed: Framed<Socket, PgCodec>,
     /// The address, for errors.
     pub(super) address: String,
+    /// Whether TLS protects it.
+    pub(super) is_encrypted: bool,
 }
 
 impl Exchange {
@@ -44,6 +46,7 @@ impl Exchange {
         match message {
             BackendMessage::ErrorResponse(fields) => ConnectError::Server {
                 address: self.address.clone(),
+                is_encrypted: self.is_encrypted,
                 error: ServerError::from(fields),
             },
             other => ConnectError::Unexpected {

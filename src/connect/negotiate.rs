@@ -13,14 +13,14 @@ use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{CertificateError, Error};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 use tokio_util::either::Either;
 
 use super::address::Address;
 use super::files::{ALPN, client_config};
 use super::transport::{Channel, Transport};
 use super::{TransportError, end_point};
-use crate::config::{Encryption, Host, Roots, Server, SslNegotiation, TlsOptions};
+use crate::config::{Encryption, Host, Roots, Server, SslNegotiation, TlsOptions, Verification};
 
 /// Begins TLS on a new connection, or leaves it as it is where the server has none and `encryption` says that this will do.
 pub(super) async fn encrypted(
@@ -49,7 +49,7 @@ pub(super) async fn encrypted(
         address: address.to_string(),
         source: io::Error::other(ended),
     })??;
-    let name = server_name(address, server)?;
+    let name = server_name(address, server, options.verification())?;
     let failed = |source| failure(source, (address, server), options);
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     let stream = stream.map_err(failed)?;
@@ -95,8 +95,13 @@ async fn has_tls(stream: &mut TcpStream, address: &Address) -> Result<bool, Tran
     }
 }
 
-/// The name that the certificate has to be for.
-fn server_name(address: &Address, server: &Server) -> Result<ServerName<'static>, TransportError> {
+/// The name that the certificate has to be for. Where names are not looked at, one that no certificate could have does not
+/// matter; where they are, the address does not do instead, which is whatever the name service says.
+pub(super) fn server_name(
+    address: &Address,
+    server: &Server,
+    verification: Verification,
+) -> Result<ServerName<'static>, TransportError> {
     let name = match &server.host {
         Host::Tcp(name) => name.clone(),
         Host::Unix(folder) => folder.display().to_string(),
@@ -104,10 +109,8 @@ fn server_name(address: &Address, server: &Server) -> Result<ServerName<'static>
     // An IPv6 address may have a zone, which no certificate knows.
     let without_zone = name.split('%').next().unwrap_or(&name).to_owned();
     ServerName::try_from(without_zone).or_else(|_| match address.ip() {
-        Some(ip) => Ok(ServerName::from(ip)),
-        None => Err(TransportError::NotPostgres {
-            address: address.to_string(),
-        }),
+        Some(ip) if verification != Verification::AuthorityAndName => Ok(ServerName::from(ip)),
+        _ => Err(TransportError::NoName { host: name }),
     })
 }
 
@@ -156,8 +159,28 @@ fn failure(
         None | Some(Error::InvalidMessage(_)) if options.negotiation == SslNegotiation::Direct => {
             TransportError::NotDirect { address, source }
         }
+        // Up to TLS 1.2 the server judges our certificate within the handshake.
+        Some(Error::AlertReceived(alert)) if options.client.is_some() && is_of_a_certificate(*alert) => {
+            TransportError::ClientCertificate { source }
+        }
         _ => TransportError::Handshake { address, source },
     }
+}
+
+/// Whether the server says that it does not take our certificate.
+fn is_of_a_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            // Where two authorities have one name.
+            | AlertDescription::DecryptError
+            | AlertDescription::AccessDenied
+    )
 }
 
 /// The server's refusal of our certificate, where it is that which an established stream ended with: in TLS 1.3 it comes after

@@ -69,7 +69,7 @@ async fn of_server(
                 // That there is no other way is no news.
                 Err(ConnectError::Transport(TransportError::NoTls { .. })) if refused.is_some() => {}
                 // Of two refusals, the one with TLS says more.
-                Err(error) if error.may_succeed_otherwise() => {
+                Err(error) if error.may_succeed_otherwise(*way) => {
                     if refused.is_none() || *way != Encryption::Plain {
                         refused = Some(error);
                     }

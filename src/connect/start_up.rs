@@ -5,7 +5,7 @@
 use futures_util::SinkExt;
 use pgstream_proto::backend::{BackendKeyData, ParameterStatus};
 use pgstream_proto::frontend::StartupMessage;
-use pgstream_proto::{BackendMessage, DecodeError, FrontendMessage, PgCodec, limits};
+use pgstream_proto::{BackendMessage, DecodeError, EncodeError, FrontendMessage, PgCodec, limits};
 use tokio_util::codec::Framed;
 
 use super::ConnectError;
@@ -15,6 +15,9 @@ use super::exchange::Exchange;
 use super::negotiate::refusal_of_certificate;
 use super::transport::{self, Channel, Socket, Transport};
 use crate::config::{Encryption, PgUrl, Server, TargetSessionAttrs};
+
+/// How many parameters a server may tell. PostgreSQL 18 tells 15.
+const MAX_PARAMETERS: usize = 100;
 
 /// A session that waits for commands.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ pub(super) async fn start_up(
     let mut exchange = Exchange {
         framed: Framed::with_capacity(socket, PgCodec::new(), limits::READ_CHUNK),
         address: address.to_string(),
+        is_encrypted: channel != Channel::Plain,
     };
     let credentials = Credentials {
         user: &url.user,
@@ -58,7 +62,13 @@ pub(super) async fn start_up(
         channel: &channel,
         channel_binding: url.tls.channel_binding,
     };
-    let opened = enter(&mut exchange, message, &credentials).await;
+    let opened = match enter(&mut exchange, message, &credentials).await {
+        // It has hung up already, and may have said why.
+        Err(ConnectError::Encode(EncodeError::Io(error))) => Err(last_words(&mut exchange)
+            .await
+            .unwrap_or(EncodeError::Io(error).into())),
+        outcome => outcome,
+    };
     let (parameters, key) = opened.map_err(|error| match error {
         // In TLS 1.3 the server judges our certificate when the handshake is over for us.
         ConnectError::Decode(DecodeError::Io(source)) => match refusal_of_certificate(&source) {
@@ -71,10 +81,19 @@ pub(super) async fn start_up(
     Ok(Opened {
         framed: exchange.framed,
         server: exchange.address,
-        is_encrypted: channel != Channel::Plain,
+        is_encrypted: exchange.is_encrypted,
         parameters,
         key,
     })
+}
+
+/// What a server said before it hung up, or how it did.
+async fn last_words(exchange: &mut Exchange) -> Option<ConnectError> {
+    match exchange.receive().await {
+        Ok(message @ BackendMessage::ErrorResponse(_)) => Some(exchange.unexpected(&message, "silence")),
+        Err(error @ ConnectError::Decode(_)) => Some(error),
+        _ => None,
+    }
 }
 
 /// Introduces us, and takes what the server says of itself until it waits for commands.
@@ -89,7 +108,9 @@ async fn enter(
     loop {
         match exchange.receive().await? {
             BackendMessage::ReadyForQuery(_) => return Ok((parameters, key)),
-            BackendMessage::ParameterStatus(parameter) => parameters.push(parameter),
+            BackendMessage::ParameterStatus(parameter) if parameters.len() < MAX_PARAMETERS => {
+                parameters.push(parameter);
+            }
             BackendMessage::BackendKeyData(found) => key = Some(found),
             BackendMessage::NegotiateProtocolVersion(_) | BackendMessage::NoticeResponse(_) => {}
             other => return Err(exchange.unexpected(&other, "ReadyForQuery")),

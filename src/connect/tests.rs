@@ -1,8 +1,10 @@
 //! What can be shown without a server: our first bytes, and what is made of a peer's.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgstream_proto::frontend::StartupMessage;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SignatureAlgorithm};
@@ -10,13 +12,15 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::version::TLS12;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::transport::Channel;
-use super::{ConnectError, TransportError, address, end_point, open, transport};
-use crate::config::{Encryption, PgUrl};
+use super::{ConnectError, Opened, TransportError, address, end_point, negotiate, open, transport};
+use crate::config::{Encryption, Host, PgUrl, Verification};
 
 /// SSLRequest.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -39,6 +43,23 @@ impl Authority {
 
     fn file(&self) -> String {
         self.folder.path().join("root.crt").display().to_string()
+    }
+
+    /// The parameters of a URL that show a certificate which this authority has signed.
+    fn client(&self) -> String {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
+        let path = |name: &str| self.folder.path().join(name);
+        std::fs::write(path("client.crt"), certificate.pem()).unwrap();
+        std::fs::write(path("client.key"), key.serialize_pem()).unwrap();
+        std::fs::set_permissions(path("client.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        format!(
+            "sslcert={}&sslkey={}",
+            path("client.crt").display(),
+            path("client.key").display()
+        )
     }
 
     /// An acceptor with a certificate for these names.
@@ -75,9 +96,7 @@ async fn peer<F: Future<Output = ()> + Send>(
 async fn transport(peer: SocketAddr, parameters: &str) -> Result<Channel, TransportError> {
     let url = PgUrl::parse(&format!("postgres://u@{peer}/d?{parameters}")).unwrap();
     let server = &url.servers[0];
-    let address = address::of(server, std::time::Duration::from_secs(10))
-        .await?
-        .remove(0);
+    let address = address::of(server, Duration::from_secs(10)).await?.remove(0);
     let way = url.tls.ways(server)[0];
     let opened = transport::open(&address, server, &url, way).await?;
     Ok(opened.channel)
@@ -110,6 +129,125 @@ async fn tls_at_once_agrees_on_the_protocol() {
             Err(TransportError::NoAlpn { .. }) => assert!(!is_agreed),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_on_tls_at_once_may_be_an_old_one_or_a_cut_network() {
+    for answer in [b"".as_slice(), b"EFATAL:  unsupported frontend protocol\0"] {
+        let peer = peer(async move |mut stream| {
+            let _ = stream.read(&mut [0; 64]).await;
+            stream.write_all(answer).await.unwrap();
+        })
+        .await;
+        let outcome = transport(peer, "sslmode=require&sslnegotiation=direct").await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, TransportError::NotDirect { .. }), "{error:?}");
+        assert!(!error.is_permanent(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn our_certificate_is_refused_within_the_handshake_of_tls_1_2() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let provider = Arc::new(default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .unwrap();
+    let key = KeyPair::generate().unwrap();
+    let parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = parameters.signed_by(&key, &authority.issuer).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS12])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    // Without TLS it would not be shown at all, so that is not tried with `prefer`.
+    for mode in ["require", "prefer"] {
+        let acceptor = acceptor.clone();
+        let peer = peer(async move |mut stream| {
+            asked_for_tls(&mut stream).await;
+            stream.write_all(b"S").await.unwrap();
+            let _ = acceptor.accept(stream).await;
+        })
+        .await;
+        let outcome = transport(peer, &format!("sslmode={mode}&{}", other.client())).await;
+        let error = outcome.unwrap_err();
+        assert!(
+            matches!(error, TransportError::ClientCertificate { .. }),
+            "{mode}: {error:?}"
+        );
+        assert!(error.is_permanent() && !error.is_of_tls());
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_certificate_has_is_not_replaced_by_the_address() {
+    let mut server = PgUrl::parse("postgres://u@127.0.0.1/d")
+        .unwrap()
+        .servers
+        .remove(0);
+    let address = address::of(&server, Duration::from_secs(10))
+        .await
+        .unwrap()
+        .remove(0);
+    server.host = Host::Tcp("db-.internal".to_owned());
+    let name = |verification| negotiate::server_name(&address, &server, verification);
+    assert!(name(Verification::Authority).is_ok());
+    let error = name(Verification::AuthorityAndName).unwrap_err();
+    assert!(
+        error.is_permanent() && error.to_string().contains("db-.internal"),
+        "{error}"
+    );
+}
+
+/// What `open` makes of a server without TLS that lets everybody in who introduces himself, and then says this.
+async fn opened(words: impl AsRef<[u8]> + Send + 'static) -> Result<Opened, ConnectError> {
+    let peer = peer(async move |mut stream| {
+        asked_for_tls(&mut stream).await;
+        stream.write_all(b"N").await.unwrap();
+        let length = stream.read_u32().await.unwrap();
+        stream
+            .read_exact(&mut vec![0; length as usize - 4])
+            .await
+            .unwrap();
+        stream.write_all(words.as_ref()).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let url = PgUrl::parse(&format!("postgres://u@{peer}/d?sslmode=prefer")).unwrap();
+    let message = StartupMessage {
+        parameters: vec![("user".to_owned(), "u".to_owned())],
+    };
+    open(&url, &message).await
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_not_asked_twice_without_it() {
+    // The second time nobody would listen.
+    let error = opened(b"E\0\0\0\x1cSFATAL\0C28000\0Mnot you\0\0")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.server().map(|error| error.code.as_str()),
+        Some("28000"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_says_so_much_of_itself_and_no_more() {
+    for (count, is_taken) in [(100, true), (101, false)] {
+        let mut words = b"R\0\0\0\x08\0\0\0\0".to_vec();
+        words.extend(b"S\0\0\0\x08a\0b\0".repeat(count));
+        words.extend(b"Z\0\0\0\x05I");
+        let outcome = opened(words).await;
+        assert_eq!(outcome.is_ok(), is_taken, "{count}: {:?}", outcome.err());
     }
 }
 
@@ -212,7 +350,6 @@ async fn files_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let write = |name: &str, text: &str, mode: u32| {
-        use std::os::unix::fs::PermissionsExt;
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(Path::new(&path), std::fs::Permissions::from_mode(mode)).unwrap();

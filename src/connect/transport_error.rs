@@ -82,6 +82,15 @@ pub enum TransportError {
         /// The names in the certificate.
         presented: Vec<String>,
     },
+    /// The host of the URL is nothing that a certificate could be for.
+    #[error(
+        "the host {host:?} is neither an address nor a name that a certificate can be for, and sslmode is verify-full: give the \
+         host another name, or write sslmode=verify-ca, which does without the name"
+    )]
+    NoName {
+        /// The host of the URL.
+        host: String,
+    },
     /// TLS did not come about.
     #[error("the TLS handshake with PostgreSQL at {address} failed")]
     Handshake {
@@ -92,8 +101,8 @@ pub enum TransportError {
     },
     /// The server does not understand TLS at once.
     #[error(
-        "PostgreSQL at {address} does not take TLS at once: sslnegotiation=direct needs PostgreSQL 17 or later there; write \
-         sslnegotiation=postgres"
+        "PostgreSQL at {address} did not take TLS at once; sslnegotiation=direct needs PostgreSQL 17 or later there: with an \
+         earlier one write sslnegotiation=postgres"
     )]
     NotDirect {
         /// Host and port.
@@ -152,6 +161,7 @@ impl TransportError {
             Self::NoTls { .. }
             | Self::NotTrusted { .. }
             | Self::WrongName { .. }
+            | Self::NoName { .. }
             | Self::NoAlpn { .. }
             | Self::ClientCertificate { .. }
             | Self::File { .. }

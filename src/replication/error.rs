@@ -129,7 +129,8 @@ impl ReplicationError {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Connect(error) => error.is_permanent(),
+            // Files were good when the program started, and may be being renewed.
+            Self::Connect(error) => error.is_permanent() && !error.is_of_files(),
             Self::Server { error, .. } => is_one_of(error, &PERMANENT),
             Self::OddAnswer { .. }
             | Self::SlotNotFound { .. }

@@ -88,20 +88,17 @@ pub enum Ending {
     Unsendable,
 }
 
-/// SQLSTATEs, or the classes of them, with which a server refuses to let us in: authentication, a database that does not
-/// exist, rights.
-const REFUSALS: [&str; 3] = ["28", "3D", "42501"];
-
 impl RunError {
     /// What kind of end it is.
     #[must_use]
     pub fn ending(&self) -> Ending {
         match self {
-            Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => {
-                let refused = error
-                    .sqlstate()
-                    .is_some_and(|code| REFUSALS.iter().any(|refusal| code.starts_with(refusal)));
-                if refused { Ending::Refused } else { Ending::Failure }
+            Self::Store(error)
+            | Self::Snapshot(SnapshotError::Store(error))
+            | Self::Injector(InjectorError::Store(error))
+                if error.is_permanent() =>
+            {
+                Ending::Refused
             }
             Self::Precondition(_) => Ending::Refused,
             Self::Replication(error) | Self::Stream(StreamError::Replication(error)) => match error {
@@ -112,5 +109,48 @@ impl RunError {
             },
             _ => Ending::Failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::{ConnectError, TransportError};
+
+    fn of_a_file() -> ConnectError {
+        ConnectError::Transport(TransportError::File {
+            parameter: "sslkey",
+            path: "client.key".to_owned(),
+            problem: "is not the key of the certificate client.crt".to_owned(),
+        })
+    }
+
+    #[test]
+    fn what_no_start_would_mend_is_refused() {
+        let no_password = ConnectError::NoPassword {
+            user: "ada".to_owned(),
+        };
+        let closed = ConnectError::Closed {
+            address: "db:5432".to_owned(),
+        };
+        for (source, may_pass, expected) in [
+            (of_a_file(), false, Ending::Refused),
+            (no_password, false, Ending::Refused),
+            (closed, true, Ending::Failure),
+        ] {
+            let error = StoreError::Open {
+                target: "postgres://ada@db/ada".to_owned(),
+                source: Box::new(source),
+            };
+            assert_eq!(error.may_pass(), may_pass, "{error:?}");
+            assert_eq!(RunError::from(error).ending(), expected);
+        }
+    }
+
+    #[test]
+    fn a_certificate_may_be_renewed_while_it_is_read_again() {
+        // The store's connection was made with the same files before.
+        let error = ReplicationError::from(of_a_file());
+        assert!(!error.is_permanent(), "{error}");
     }
 }

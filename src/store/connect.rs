@@ -6,11 +6,12 @@ use pgstream_proto::frontend::StartupMessage;
 use pgstream_proto::wal2json::SESSION_SETTINGS;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::task::JoinHandle;
 
 use super::StoreError;
 use super::relay::Relay;
 use crate::config::{ChannelBinding, Encryption, Host, PgUrl, TargetSessionAttrs, TcpOptions};
-use crate::connect;
+use crate::connect::{self, ConnectError};
 
 /// Sessions of one pool: the store is asked rarely, and a server's connections are scarce.
 const MAX_CONNECTIONS: u32 = 12;
@@ -56,7 +57,7 @@ const PINNED_READING: &[(&str, &str)] = &[
 /// A session that reads rows, printed as wal2json prints them.
 ///
 /// # Errors
-/// As [`connect`].
+/// As [`connect()`].
 pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreError> {
     let settings = SESSION_SETTINGS.iter().chain(PINNED_READING);
     let options = connect_options(url, settings.copied());
@@ -67,10 +68,10 @@ pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreEr
             let relay = Relay::bind(url, 0).map_err(StoreError::Relay)?;
             let options = relay.lead(options);
             let serving = tokio::spawn(relay.serve_one());
-            let session = PgConnection::connect_with(&options)
-                .await
-                .inspect_err(|_| serving.abort());
-            session.map_err(|source| StoreError::Connect { target, source })?
+            match PgConnection::connect_with(&options).await {
+                Ok(session) => session,
+                Err(source) => return Err(why_not(serving, source, target).await),
+            }
         }
     };
     // A database without an encoding may hold anything. One row that is not UTF-8 would make the server end the reading of
@@ -91,6 +92,25 @@ pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreEr
         .await
         .map_err(StoreError::query("set the time limits of a session"))?;
     Ok(session)
+}
+
+/// Why there is no session over a relay: what the relay has met, where that is it.
+async fn why_not(
+    serving: JoinHandle<Result<(), ConnectError>>,
+    source: sqlx::Error,
+    target: String,
+) -> StoreError {
+    // It is not waited for where the session has not come so far as to be told anything.
+    if source.as_database_error().is_none() {
+        serving.abort();
+    }
+    match serving.await {
+        Ok(Err(source)) => StoreError::Open {
+            target,
+            source: Box::new(source),
+        },
+        _ => StoreError::Connect { target, source },
+    }
 }
 
 /// Connects to the database of `url` and checks that it answers. The pool makes further connections on demand; where the URL
@@ -140,6 +160,7 @@ fn relayed(url: &PgUrl) -> Option<PgUrl> {
         target_session_attrs: match url.target_session_attrs {
             // Whether a transaction may write is decided by our own settings, unless the server is a stand-by.
             TargetSessionAttrs::ReadWrite => TargetSessionAttrs::Primary,
+            TargetSessionAttrs::ReadOnly => TargetSessionAttrs::Standby,
             attrs => attrs,
         },
         ..url.clone()
@@ -170,7 +191,7 @@ async fn check_relayed(url: &PgUrl) -> Result<usize, StoreError> {
 /// must not outlive the one who asked. The first is made within `limit` too.
 ///
 /// # Errors
-/// As [`connect`].
+/// As [`connect()`].
 pub async fn connect_to_look(url: &PgUrl, limit: Duration) -> Result<PgPool, StoreError> {
     // Zero would mean no limit.
     let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128).to_string();
@@ -234,4 +255,39 @@ fn connect_options(
 
 fn application_name(url: &PgUrl) -> &str {
     url.application_name.as_deref().unwrap_or("pgstream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_settings_do_not_decide_which_server_fits() {
+        for (asked, searched) in [
+            ("read-write", TargetSessionAttrs::Primary),
+            ("primary", TargetSessionAttrs::Primary),
+            ("read-only", TargetSessionAttrs::Standby),
+            ("standby", TargetSessionAttrs::Standby),
+        ] {
+            let url = PgUrl::parse(&format!(
+                "postgres://u@h/d?sslmode=disable&target_session_attrs={asked}"
+            ))
+            .unwrap();
+            assert_eq!(relayed(&url).unwrap().target_session_attrs, searched, "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_reads_tells_why_there_is_none() {
+        // Nobody listens on a port that was given back.
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let url = PgUrl::parse(&format!("postgres://u@127.0.0.1:{port}/d")).unwrap();
+        let error = reading_session(&url).await.unwrap_err();
+        let StoreError::Open { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert!(source.text_with_causes().contains("refused"), "{source:?}");
+    }
 }

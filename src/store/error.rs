@@ -5,9 +5,13 @@ use std::io;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
-use super::MigrationSet;
+use super::{MigrationSet, relay};
 use crate::connect::{ConnectError, ServerError};
 use crate::subscription::model::SubscriptionError;
+
+/// SQLSTATEs, or the classes of them, with which a server refuses to let us in: authentication, a database that does not
+/// exist, rights.
+const REFUSALS: [&str; 3] = ["28", "3D", "42501"];
 
 /// A failure of the store. The server's own words are in its [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
@@ -124,12 +128,30 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::OtherRelease { .. } | Self::Subscription { .. } => false,
+            Self::Open { source, .. } => !source.is_permanent(),
             _ => self.sqlstate().is_none_or(|code| {
                 ["08", "40", "53", "57"]
                     .iter()
                     .any(|class| code.starts_with(class))
             }),
         }
+    }
+
+    /// Whether it stays as it is until somebody does something about it: a server that refuses us, or a URL, a certificate or a
+    /// file with which no connection can be made.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => source.is_permanent(),
+            _ => self
+                .sqlstate()
+                .is_some_and(|code| REFUSALS.iter().any(|refusal| code.starts_with(refusal))),
+        }
+    }
+
+    /// Whether an SQLSTATE is not the server's, but says that there is no way to it.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        self.database_error().is_some_and(relay::is_of_the_way)
     }
 
     /// The server's own words, where the server refused.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use pgstream_proto::frontend::StartupMessage;
 use pgstream_proto::limits::MAX_STARTUP_LEN;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSslMode};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{UnixListener, UnixStream};
@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::config::PgUrl;
-use crate::connect::{self, ConnectError, Opened};
+use crate::connect::{self, ConnectError, Opened, ServerError};
 
 /// Whoever could enter the folder could begin a session with our certificate and password.
 const ONLY_OURS: u32 = 0o700;
@@ -45,6 +45,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// is waited for, and gives up after the second.
 const CANNOT_CONNECT_NOW: &str = "57P03";
 const CANNOT_CONNECT: &str = "08001";
+/// The routine that reports what no server has said.
+const ROUTINE: &str = "pgstream_relay";
 
 /// A socket of ours that leads to the servers of a URL.
 pub(super) struct Relay {
@@ -109,7 +111,10 @@ impl Relay {
     }
 
     /// Opens a connection for one session, and passes on what is said until it has ended.
-    pub(super) async fn serve_one(self) {
+    ///
+    /// # Errors
+    /// Why the session could not begin.
+    pub(super) async fn serve_one(self) -> Result<(), ConnectError> {
         let Self {
             listener,
             folder,
@@ -117,16 +122,17 @@ impl Relay {
         } = self;
         let accepted = listener.accept().await;
         drop((listener, folder));
-        if let Ok((session, _)) = accepted {
-            relay(session, servers).await;
+        match accepted {
+            Ok((session, _)) => relay(session, servers).await,
+            Err(_) => Ok(()),
         }
     }
 }
 
 /// One session. Whatever ends it, sqlx sees: an error before it begins, the end of the connection later.
-async fn relay(mut session: UnixStream, servers: Arc<Servers>) {
+async fn relay(mut session: UnixStream, servers: Arc<Servers>) -> Result<(), ConnectError> {
     let Ok(message) = startup_message(&mut session).await else {
-        return;
+        return Ok(());
     };
     let first = servers.found.load(Ordering::Relaxed);
     let opened = match connect::open_beginning_with(first, &servers.url, &message).await {
@@ -135,8 +141,10 @@ async fn relay(mut session: UnixStream, servers: Arc<Servers>) {
             opened
         }
         Err(error) => {
-            let _ = session.write_all(&refusal(&error)).await;
-            return;
+            let _ = session
+                .write_all(&refusal(&error, servers.url.servers.len()))
+                .await;
+            return Err(error);
         }
     };
     let mut greeting = greeting(&opened);
@@ -146,6 +154,7 @@ async fn relay(mut session: UnixStream, servers: Arc<Servers>) {
     if session.write_all(&greeting).await.is_ok() {
         let _ = copy_bidirectional_with_sizes(&mut session, &mut parts.io, CHUNK, CHUNK).await;
     }
+    Ok(())
 }
 
 /// Reads sqlx's first message.
@@ -186,18 +195,47 @@ fn greeting(opened: &Opened) -> BytesMut {
     greeting
 }
 
+/// Whether an error is not the server's, but why there is no server.
+pub(super) fn is_of_the_way(error: &PgDatabaseError) -> bool {
+    error.routine() == Some(ROUTINE)
+}
+
+/// What the server said that was found last, of so many in the list: it is asked first. Of the addresses of a name, at least one
+/// is the server's.
+fn words(error: &ConnectError, servers: usize) -> Option<&ServerError> {
+    match error {
+        ConnectError::NoServer { failures } if servers > 1 => words(failures.first()?, 1),
+        ConnectError::NoServer { failures } => failures.iter().find_map(ConnectError::server),
+        error => error.server(),
+    }
+}
+
 /// An ErrorResponse: the server's own, or why there is no server.
-fn refusal(error: &ConnectError) -> BytesMut {
-    let own = error.to_string();
-    let (code, told) = match error.server() {
-        Some(error) => (error.code.as_str(), error.message.as_str()),
-        None if error.is_permanent() => (CANNOT_CONNECT, own.as_str()),
-        None => (CANNOT_CONNECT_NOW, own.as_str()),
+fn refusal(error: &ConnectError, servers: usize) -> BytesMut {
+    let own = error.text_with_causes();
+    let words = words(error, servers);
+    let (code, routine) = match words {
+        Some(words) => (words.code.as_str(), None),
+        None if error.is_permanent() => (CANNOT_CONNECT, Some(ROUTINE)),
+        None => (CANNOT_CONNECT_NOW, Some(ROUTINE)),
     };
-    let fields = [(b'S', "FATAL"), (b'V', "FATAL"), (b'C', code), (b'M', told)];
+    let told = match (error, words) {
+        (ConnectError::Server { .. }, Some(words)) => words.message.as_str(),
+        _ => own.as_str(),
+    };
+    let fields = [
+        (b'S', Some("FATAL")),
+        (b'V', Some("FATAL")),
+        (b'C', Some(code)),
+        (b'M', Some(told)),
+        (b'D', words.and_then(|words| words.detail.as_deref())),
+        (b'H', words.and_then(|words| words.hint.as_deref())),
+        (b'R', routine),
+    ];
     let mut refusal = BytesMut::new();
     message(&mut refusal, b'E', |body| {
         for (field, value) in fields {
+            let Some(value) = value else { continue };
             body.put_u8(field);
             text(body, value.as_bytes());
         }
@@ -232,6 +270,22 @@ mod tests {
         assert_eq!(mode & 0o777, ONLY_OURS);
         relay.serve(std::future::ready(())).await;
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn all_that_the_server_has_said_is_passed_on() {
+        let error = ConnectError::Server {
+            address: "db:5432".to_owned(),
+            is_encrypted: true,
+            error: ServerError {
+                code: "28000".to_owned(),
+                message: "no".to_owned(),
+                detail: Some("why".to_owned()),
+                hint: Some("do".to_owned()),
+            },
+        };
+        let expected = b"E\0\0\0\x27SFATAL\0VFATAL\0C28000\0Mno\0Dwhy\0Hdo\0\0";
+        assert_eq!(&refusal(&error, 1)[..], &expected[..]);
     }
 
     #[tokio::test]

@@ -88,7 +88,8 @@ pub async fn find(pool: &PgPool, name: &str) -> Result<Option<Slot>, StoreError>
 }
 
 /// Whether this process of the server streams from the slot. `None` if that cannot be found out. A server that lets nobody
-/// in because it is shut down, or starts, has none.
+/// in because it is shut down, or starts, has none, where it says so itself: that it cannot be reached means nothing for a
+/// connection that is there already.
 pub async fn is_streamed_by(pool: &PgPool, name: &str, pid: i32) -> Option<bool> {
     const CANNOT_CONNECT_NOW: &str = "57P03";
     // A session of its own: the pool would try for long to get another one where the server lets nobody in.
@@ -108,7 +109,8 @@ pub async fn is_streamed_by(pool: &PgPool, name: &str, pid: i32) -> Option<bool>
         Ok(Ok(is_active)) => Some(is_active),
         Ok(Err(error)) => {
             let error = StoreError::query("ask who streams from the slot")(error);
-            (error.sqlstate() == Some(CANNOT_CONNECT_NOW)).then_some(false)
+            let lets_nobody_in = error.sqlstate() == Some(CANNOT_CONNECT_NOW) && !error.is_of_the_way();
+            lets_nobody_in.then_some(false)
         }
         Err(_) => None,
     }
@@ -245,7 +247,58 @@ async fn set(session: &mut PgConnection, name: &str, value: &str) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use super::Creation;
+    use std::future::pending;
+
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::{Creation, is_streamed_by};
+    use crate::config::PgUrl;
+    use crate::store::relay::Relay;
+
+    /// A server that is being shut down, and its port.
+    async fn shut_down() -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let length = stream.read_u32().await.unwrap();
+                stream
+                    .read_exact(&mut vec![0; length as usize - 4])
+                    .await
+                    .unwrap();
+                let refusal = b"E\0\0\0\x1eSFATAL\0C57P03\0Mshut down\0\0";
+                stream.write_all(refusal).await.unwrap();
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn only_what_the_server_says_itself_means_that_nobody_streams() {
+        let (shut_down, dead) = (shut_down().await, {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            listener.local_addr().unwrap().port()
+        });
+        for (servers, expected) in [
+            (vec![shut_down], Some(false)),
+            (vec![dead], None),
+            // It is on the first.
+            (vec![shut_down, dead], Some(false)),
+            (vec![dead, shut_down], None),
+        ] {
+            let hosts: Vec<String> = servers.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+            let url = PgUrl::parse(&format!("postgres://u@{}/d?sslmode=disable", hosts.join(","))).unwrap();
+            let relay = Relay::bind(url, 0).unwrap();
+            let options = relay.lead(PgConnectOptions::new_without_pgpass().username("u"));
+            let serving = tokio::spawn(relay.serve(pending()));
+            let pool = PgPoolOptions::new().connect_lazy_with(options);
+            assert_eq!(is_streamed_by(&pool, "slot", 1).await, expected, "{servers:?}");
+            serving.abort();
+        }
+    }
 
     #[test]
     fn older_servers_are_not_told_what_they_do_not_know() {

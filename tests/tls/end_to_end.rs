@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::NAMES;
 use crate::support::database::SLOT;
+use crate::support::look::look_with;
 use crate::support::program::{Program, pgstream};
 use crate::support::secured::{Authority, PASSWORD, secured};
 use crate::support::world::{Change, DEADLINE, Sql, receiver};
@@ -127,6 +128,40 @@ fn a_home_has_what_libpq_looks_for_in_it() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
+
+    // Whoever only looks goes the same way: the server lets this role in with TLS alone, and its password is in the file.
+    let only_with_tls = url.replace("streamer", "encrypted");
+    let settings = [("HOME", home.path().to_str().unwrap())];
+    for command in ["status", "check"] {
+        let arguments = ["--pgurl", &only_with_tls, "--replication-slot", SLOT];
+        let found = look_with(command, &arguments, &settings);
+        assert!(
+            !found.problems().contains(&"source_unreachable"),
+            "{:#}",
+            found.json
+        );
+        let plain = only_with_tls.replace("verify-full&channel_binding=require", "disable");
+        let found = look_with(
+            command,
+            &["--pgurl", &plain, "--replication-slot", SLOT],
+            &settings,
+        );
+        assert!(
+            found.problems().contains(&"source_unreachable"),
+            "{:#}",
+            found.json
+        );
+    }
+
+    // Starting again would not make the certificate trusted.
+    fs::copy(Authority::new().root(), folder.join("root.crt")).unwrap();
+    let output = pgstream(&["run"])
+        .env("HOME", home.path())
+        .env(keys::LISTENER_URL.name, &url)
+        .env(keys::SLOT_NAME.name, SLOT)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use pgstream::replication::Connection;
 use pgstream::store::{self, PgPool};
 
 use super::with_causes;
-use crate::support::database::cluster;
+use crate::support::database::{SLOT, cluster, run, session};
+use crate::support::look::look;
 use crate::support::replica::Replica;
 use crate::support::secured::{PASSWORD, unsecured};
 
@@ -46,9 +47,9 @@ async fn is_in_recovery(pool: &PgPool) -> Result<bool, sqlx::Error> {
 
 #[tokio::test]
 async fn the_first_that_fits_is_taken() {
-    let primary = cluster(&[]);
-    let replica = Replica::of(&primary);
-    let (dead, standby, primary) = (dead_port(), replica.port(), primary.port());
+    let cluster = cluster(&[]);
+    let replica = Replica::of(&cluster);
+    let (dead, standby, primary) = (dead_port(), replica.port(), cluster.port());
     let named = |port: u16| Ok::<_, &str>(format!("127.0.0.1:{port}"));
     for (ports, attrs, expected) in [
         (vec![dead, primary], "any", named(primary)),
@@ -88,6 +89,23 @@ async fn the_first_that_fits_is_taken() {
     assert!(
         text.contains(&standby.to_string()) && text.contains(&dead.to_string()),
         "{text}"
+    );
+    // Whoever only looks does the same: the slot is the primary's.
+    let mut session = session(&cluster).await;
+    run(
+        &mut session,
+        &format!("SELECT pg_create_logical_replication_slot('{SLOT}', 'wal2json')"),
+    )
+    .await;
+    let hosts =
+        format!("postgres://postgres@127.0.0.1:{dead},127.0.0.1:{standby},127.0.0.1:{primary}/postgres");
+    let found = look("status", &["--pgurl", &hosts, "--replication-slot", SLOT]);
+    assert_eq!(found.json["slot"]["name"], SLOT, "{:#}", found.json);
+    let found = look("check", &["--pgurl", &hosts, "--replication-slot", SLOT]);
+    assert!(
+        !found.problems().contains(&"source_unreachable"),
+        "{:#}",
+        found.json
     );
 }
 

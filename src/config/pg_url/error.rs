@@ -127,8 +127,28 @@ pub enum PgUrlError {
         usual: String,
     },
     /// Half of what a client certificate takes.
-    #[error("sslcert has no key: name its file with sslkey")]
-    CertificateWithoutKey,
+    #[error("the certificate {certificate} has no key: name its file with sslkey")]
+    CertificateWithoutKey {
+        /// The file of the certificate.
+        certificate: String,
+    },
+    /// A variable that asks libpq for what is not done here.
+    #[error(
+        "the variable {variable} asks for what is not supported: unset it for pgstream where the connection may do without"
+    )]
+    UnsupportedVariable {
+        /// The variable.
+        variable: &'static str,
+    },
+    /// A list of revoked certificates at the usual place.
+    #[error(
+        "lists of revoked certificates are not supported, and there is one at {path}: name another file than the usual one with \
+         sslrootcert where the connection may do without"
+    )]
+    RevocationList {
+        /// The file.
+        path: String,
+    },
     /// TLS at once, and a mode that would do without.
     #[error("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full, and sslmode is {mode}")]
     DirectWithWeakMode {

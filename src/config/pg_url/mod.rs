@@ -18,6 +18,7 @@ mod passfile;
 mod query;
 mod tcp;
 mod tls;
+mod unsupported;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -75,8 +75,8 @@ pub(super) fn parse(url: &str, local: &Local) -> Result<PgUrl, PgUrlError> {
         target_session_attrs: query
             .choice("target_session_attrs", local)?
             .unwrap_or_else(|| TargetSessionAttrs::default_for(servers.len())),
+        tls: TlsOptions::take(&mut query, local, &servers)?,
         servers,
-        tls: TlsOptions::take(&mut query, local)?,
         application_name: query.setting("application_name", local)?.map(|(_, name)| name),
         // Zero leaves it to us, as if it had not been said.
         connect_timeout: connect_timeout

@@ -6,6 +6,11 @@ use super::PgUrlError;
 use super::local::Local;
 use super::query::Query;
 
+/// What the system takes: more than these would make every connection fail.
+const MAX_SECONDS: u32 = 32_767;
+const MAX_COUNT: u32 = 127;
+const MAX_MILLISECONDS: u32 = i32::MAX as u32;
+
 /// How it is noticed that a peer is gone which said no farewell. What is not given is left to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
@@ -37,14 +42,22 @@ impl TcpOptions {
     pub(super) fn take(query: &mut Query, local: &Local) -> Result<Self, PgUrlError> {
         let keepalives = query.number("keepalives", "0 or 1", local)?;
         let seconds = |number: u32| Duration::from_secs(number.into());
-        let mut number = |name, unit| Ok(query.number(name, unit, local)?.filter(|number| *number > 0));
+        let mut number = |name, unit, most| match query.number(name, unit, local)? {
+            Some(number) if number > most => Err(PgUrlError::Number { name, unit }),
+            number => Ok(number.filter(|number| *number > 0)),
+        };
+        const SECONDS: &str = "a whole number of seconds up to 32767";
         Ok(Self {
             keepalives: keepalives != Some(0),
-            idle: number("keepalives_idle", "a whole number of seconds")?.map(seconds),
-            interval: number("keepalives_interval", "a whole number of seconds")?.map(seconds),
-            count: number("keepalives_count", "a whole number")?,
-            user_timeout: number("tcp_user_timeout", "a whole number of milliseconds")?
-                .map(|number| Duration::from_millis(number.into())),
+            idle: number("keepalives_idle", SECONDS, MAX_SECONDS)?.map(seconds),
+            interval: number("keepalives_interval", SECONDS, MAX_SECONDS)?.map(seconds),
+            count: number("keepalives_count", "a whole number up to 127", MAX_COUNT)?,
+            user_timeout: number(
+                "tcp_user_timeout",
+                "a whole number of milliseconds up to 2147483647",
+                MAX_MILLISECONDS,
+            )?
+            .map(|number| Duration::from_millis(number.into())),
         })
     }
 }

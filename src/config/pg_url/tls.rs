@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::choices::{ChannelBinding, SslMode, SslNegotiation};
 use super::local::Local;
 use super::query::Query;
-use super::{Host, PgUrlError, Server};
+use super::{Host, PgUrlError, Server, unsupported};
 
 /// How a connection treats TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,14 +94,14 @@ impl TlsOptions {
         }
     }
 
-    pub(super) fn take(query: &mut Query, local: &Local) -> Result<Self, PgUrlError> {
+    pub(super) fn take(query: &mut Query, local: &Local, servers: &[Server]) -> Result<Self, PgUrlError> {
         let folder = local.home.as_ref().map(|home| home.join(".postgresql"));
         let usual = |name: &str| folder.as_ref().map(|folder| folder.join(name));
         let present = |name: &str| usual(name).filter(|path| path.exists());
-        let roots = match query.setting("sslrootcert", local)? {
-            Some((_, word)) if word == "system" => Roots::System,
-            Some((_, path)) => Roots::File(PathBuf::from(path)),
-            None => present("root.crt").map_or(Roots::None, Roots::File),
+        let (roots, are_usual) = match query.setting("sslrootcert", local)? {
+            Some((_, word)) if word == "system" => (Roots::System, false),
+            Some((_, path)) => (Roots::File(PathBuf::from(path)), false),
+            None => (present("root.crt").map_or(Roots::None, Roots::File), true),
         };
         let mode = query.choice("sslmode", local)?;
         let mode = mode.unwrap_or(match roots {
@@ -110,29 +110,42 @@ impl TlsOptions {
             _ => SslMode::default(),
         });
         let path = |found: Option<(_, String)>| found.map(|(_, path)| PathBuf::from(path));
-        let certificate = path(query.setting("sslcert", local)?).or_else(|| present("postgresql.crt"));
+        let named = path(query.setting("sslcert", local)?);
+        let is_named = named.is_some();
+        let certificate = named.or_else(|| present("postgresql.crt"));
         let key = path(query.setting("sslkey", local)?).or_else(|| present("postgresql.key"));
-        let options = Self {
+        let mut options = Self {
             mode,
             negotiation: query.choice("sslnegotiation", local)?.unwrap_or_default(),
             roots,
-            client: match (certificate, key) {
-                (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
-                (Some(_), None) => return Err(PgUrlError::CertificateWithoutKey),
-                (None, _) => None,
-            },
+            client: None,
             channel_binding: query.choice("channel_binding", local)?.unwrap_or_default(),
         };
-        options.refuse_contradictions(usual("root.crt").as_deref())?;
+        // What lies at the usual places, or is set for other programs, may be wrong where it is not used.
+        let is_used = servers
+            .iter()
+            .any(|server| options.ways(server) != [Encryption::Plain]);
+        options.client = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
+            (Some(certificate), None) if is_used || is_named => {
+                return Err(PgUrlError::CertificateWithoutKey {
+                    certificate: certificate.display().to_string(),
+                });
+            }
+            (_, _) => None,
+        };
+        options.refuse_contradictions(usual("root.crt").as_deref(), is_used)?;
+        let revoked = present("root.crl").filter(|_| are_usual && is_used);
+        unsupported::refuse(&options, local, revoked.as_deref())?;
         Ok(options)
     }
 
-    fn refuse_contradictions(&self, usual_roots: Option<&Path>) -> Result<(), PgUrlError> {
+    fn refuse_contradictions(&self, usual_roots: Option<&Path>, is_used: bool) -> Result<(), PgUrlError> {
         let mode = self.mode;
         if self.roots == Roots::System && mode != SslMode::VerifyFull {
             return Err(PgUrlError::SystemRootsWithWeakMode { mode });
         }
-        if mode.verifies() && self.roots == Roots::None {
+        if mode.verifies() && self.roots == Roots::None && is_used {
             return Err(PgUrlError::NoRootCertificate {
                 mode,
                 usual: usual_roots.map_or_else(

@@ -325,7 +325,18 @@ fn what_is_verified_and_by_whom() {
             (found, _) => panic!("{text}: {found:?}"),
         }
     }
-    for name in ["root.crt", "postgresql.crt", "postgresql.key"] {
+    fs::write(folder.join("postgresql.crt"), "").unwrap();
+    let error = tls("").unwrap_err().to_string();
+    assert!(error.contains("postgresql.crt has no key"), "{error}");
+    // Where there is no TLS, what lies around or is set for others does not matter.
+    assert_eq!(tls("sslmode=disable").unwrap().client, None);
+    let mut elsewhere = local.clone();
+    elsewhere
+        .environment
+        .insert("PGSSLMODE".to_owned(), "verify-full".into());
+    assert!(parse("postgres:///d?host=/run", &elsewhere).is_ok());
+    assert!(parse("postgres:///d?host=/run,h", &elsewhere).is_err());
+    for name in ["root.crt", "postgresql.key"] {
         fs::write(folder.join(name), "").unwrap();
     }
     assert_eq!(verification("sslmode=require"), Ok(Authority));
@@ -334,6 +345,34 @@ fn what_is_verified_and_by_whom() {
     assert_eq!(client.key, folder.join("postgresql.key"));
     let client = tls("sslcert=/c&sslkey=/k").unwrap().client.unwrap();
     assert_eq!(client.certificate, PathBuf::from("/c"));
+    fs::write(folder.join("root.crl"), "").unwrap();
+    let error = tls("sslmode=verify-full").unwrap_err().to_string();
+    assert!(error.contains("root.crl"), "{error}");
+    for text in ["", "sslmode=disable", "sslmode=verify-full&sslrootcert=/ca"] {
+        assert!(tls(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn what_the_environment_asks_for_is_done_or_refused() {
+    for (variable, value, is_refused) in [
+        ("PGSSLCRL", "/crl", true),
+        ("PGSSLCRLDIR", "/crl", true),
+        ("PGREQUIREAUTH", "scram-sha-256", true),
+        ("PGSSLMINPROTOCOLVERSION", "tlsv1.2", false),
+        ("PGSSLMINPROTOCOLVERSION", "TLSv1.3", true),
+        ("PGGSSENCMODE", "prefer", false),
+        ("PGGSSENCMODE", "require", true),
+        ("PGREQUIRESSL", "0", false),
+        ("PGREQUIRESSL", "1", true),
+        ("PGOPTIONS", "-c x=1", false),
+    ] {
+        let found = parse("postgres://h", &with_environment(&[(variable, value)]));
+        assert_eq!(found.is_err(), is_refused, "{variable}={value}");
+        if let Err(error) = found {
+            assert!(error.to_string().contains(variable), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -423,6 +462,19 @@ fn how_a_dead_peer_is_noticed() {
     );
     assert_eq!(read(&url.to_string()).unwrap(), url);
     assert!(!read("postgres://h?keepalives=0").unwrap().tcp.keepalives);
+    for (parameter, most) in [
+        ("keepalives_idle", 32_767),
+        ("keepalives_interval", 32_767),
+        ("keepalives_count", 127),
+        ("tcp_user_timeout", i32::MAX as u32),
+    ] {
+        assert!(
+            read(&format!("postgres://h?{parameter}={most}")).is_ok(),
+            "{parameter}"
+        );
+        let error = read(&format!("postgres://h?{parameter}={}", most + 1)).unwrap_err();
+        assert!(error.to_string().contains(&format!("up to {most}")), "{error}");
+    }
 }
 
 #[test]
@@ -477,9 +529,15 @@ fn tls() -> impl Strategy<Value = TlsOptions> {
 }
 
 fn tcp_options() -> impl Strategy<Value = TcpOptions> {
-    let number = || proptest::option::of(1u32..);
-    (any::<bool>(), number(), number(), number(), number()).prop_map(
-        |(keepalives, idle, interval, count, user)| {
+    let number = |most: u32| proptest::option::of(1..=most);
+    (
+        any::<bool>(),
+        number(32_767),
+        number(32_767),
+        number(127),
+        number(i32::MAX as u32),
+    )
+        .prop_map(|(keepalives, idle, interval, count, user)| {
             let seconds = |number: u32| Duration::from_secs(number.into());
             TcpOptions {
                 keepalives,
@@ -488,8 +546,7 @@ fn tcp_options() -> impl Strategy<Value = TcpOptions> {
                 count,
                 user_timeout: user.map(|number| Duration::from_millis(number.into())),
             }
-        },
-    )
+        })
 }
 
 proptest! {
