@@ -347,7 +347,7 @@ async fn a_plugin_that_is_not_allowed_any_more() {
         );
     }
     let mut program = Program::spawn(&cluster.url("postgres"), SLOT, &[]);
-    assert_eq!(program.wait().code(), Some(1));
+    assert_eq!(program.wait().code(), Some(3));
     let line = program.wait_for_log("the reason", |line| line["level"] == "critical");
     assert!(line["msg"].as_str().unwrap().contains(remedy), "{line}");
 }

@@ -116,7 +116,7 @@ fn who_takes_up_backlogs_is_not_ready_yet() {
     assert!(world.start(&[]).terminate().0.success());
     world
         .sql
-        .run("BEGIN; LOCK TABLE pgstream.webhook_backlog_marks IN ACCESS EXCLUSIVE MODE");
+        .run("BEGIN; LOCK TABLE pgstream.webhook_endpoint_health IN ACCESS EXCLUSIVE MODE");
     let program = Program::spawn(&world.url(), SLOT, &[]);
     wait_for_readiness(&program, 503, Some("recovering"));
     assert_eq!(probe(&program, "/healthz").0, 200);
