@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, lag: Figure, log: Logger) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut alarms = Alarms::default();
+    let mut alarms = Alarms::new(name(&url));
     loop {
         ticks.tick().await;
         let status = match timeout(PATIENCE, slot_status::find(&source, &slot)).await {
@@ -90,6 +90,11 @@ fn tell(log: &Logger, slot: &str, status: &SlotStatus, alarm: Alarm) {
     }
 }
 
+/// What our walsender is called.
+fn name(url: &PgUrl) -> &str {
+    url.application_name.as_deref().unwrap_or("pgstream")
+}
+
 /// With the statement that mends it, for which the server has to be asked once more.
 fn tell_synchronous(
     log: &Logger,
@@ -97,7 +102,7 @@ fn tell_synchronous(
     status: &SlotStatus,
     asked: Option<Result<slot_status::Synchronous, StoreError>>,
 ) {
-    let name = url.application_name.as_deref().unwrap_or("pgstream");
+    let name = name(url);
     let asked = asked.and_then(Result::ok);
     let finding = asked.and_then(|asked| {
         synchronous::finding(status.sync_state.as_deref(), &asked.names, name, &asked.standbys)
