@@ -121,7 +121,7 @@ fn a_slot_that_is_missing_or_another_one() {
 
 #[test]
 fn a_slot_that_is_streamed_from() {
-    let mut world = World::new(&[]);
+    let mut world = World::new(&[("max_wal_senders", "1")]);
     let _program = world.start(&[]);
     let found = status(&world);
     assert_eq!((found.code, found.hints()), (0, vec![]), "{:#}", found.json);
@@ -137,6 +137,10 @@ fn a_slot_that_is_streamed_from() {
         "{}",
         found.text
     );
+    // Who may not see what the sessions of others are sees that this one is there.
+    world.sql.run("CREATE ROLE repli LOGIN REPLICATION");
+    let found = look("check", &["--pgurl", &world.cluster.url_as("repli", "postgres")]);
+    assert!(found.problems().contains(&"no_free_walsender"), "{:#}", found.json);
 }
 
 #[test]

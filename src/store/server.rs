@@ -77,6 +77,7 @@ impl FromRow<'_, PgRow> for Server {
 pub async fn describe(pool: &PgPool) -> Result<Server, StoreError> {
     sqlx::query_as(
         // pg_settings leaves out what the role may not see, where current_setting() would fail.
+        // pg_stat_replication shows everybody that a walsender is there, where pg_stat_activity hides what a session is.
         // rds_replication is what hosted PostgreSQL has in the place of the REPLICATION attribute.
         "SELECT current_setting('server_version') AS version,
                 current_setting('server_version_num')::integer AS version_num,
@@ -85,7 +86,7 @@ pub async fn describe(pool: &PgPool) -> Result<Server, StoreError> {
                 current_setting('max_replication_slots')::bigint AS max_replication_slots,
                 (SELECT count(*) FROM pg_replication_slots) AS slots,
                 current_setting('max_wal_senders')::bigint AS max_wal_senders,
-                (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender') AS wal_senders,
+                (SELECT count(*) FROM pg_stat_replication) AS wal_senders,
                 (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries') AS output_plugin_libraries,
                 current_database()::text AS database,
                 current_user::text AS role,
