@@ -3,7 +3,7 @@
 //! The task that streams writes; probes and metrics read. Writing takes a few atomic stores for each batch of frames, and a
 //! short lock where the state of the connection changes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -94,8 +94,8 @@ pub struct Seen {
     pub paused: Option<Instant>,
     /// When the task last came to its timer.
     pub ticked: Option<Instant>,
-    /// Whether anything that was read to its commit is not settled.
-    pub has_unsettled: bool,
+    /// Since when something that was read to its commit is not settled, at every report.
+    pub unsettled: Option<Instant>,
     /// How often a stream was started again.
     pub reconnects: u64,
     /// Notices about changes without replica identity.
@@ -117,7 +117,7 @@ pub struct Vitals {
     asked: AtomicU64,
     paused: AtomicU64,
     ticked: AtomicU64,
-    has_unsettled: AtomicBool,
+    unsettled: AtomicU64,
     reconnects: AtomicU64,
     missing_identities: AtomicU64,
     other_notices: AtomicU64,
@@ -149,7 +149,7 @@ impl Vitals {
             asked: AtomicU64::default(),
             paused: AtomicU64::default(),
             ticked: AtomicU64::default(),
-            has_unsettled: AtomicBool::default(),
+            unsettled: AtomicU64::default(),
             reconnects: AtomicU64::default(),
             missing_identities: AtomicU64::default(),
             other_notices: AtomicU64::default(),
@@ -216,7 +216,11 @@ impl Vitals {
         self.ticked.store(self.moment(now), Ordering::Relaxed);
         self.received.store(report.received.as_u64(), Ordering::Relaxed);
         self.confirmed.store(report.confirmed.as_u64(), Ordering::Relaxed);
-        self.has_unsettled.store(report.has_unsettled, Ordering::Relaxed);
+        if report.has_unsettled {
+            self.begin(&self.unsettled, now);
+        } else {
+            self.unsettled.store(0, Ordering::Relaxed);
+        }
         if report.asks {
             self.begin(&self.asked, now);
         }
@@ -260,7 +264,7 @@ impl Vitals {
             asked: self.time(&self.asked),
             paused: self.time(&self.paused),
             ticked: self.time(&self.ticked),
-            has_unsettled: self.has_unsettled.load(Ordering::Relaxed),
+            unsettled: self.time(&self.unsettled),
             reconnects: count(&self.reconnects),
             missing_identities: count(&self.missing_identities),
             other_notices: count(&self.other_notices),
@@ -345,13 +349,19 @@ mod tests {
             (Some(start + SECOND), Some(start + 3 * SECOND))
         );
         assert_eq!(
-            (seen.received, seen.confirmed, seen.has_unsettled),
-            (Lsn::new(2), Lsn::new(1), true)
+            (seen.received, seen.confirmed, seen.unsettled),
+            (Lsn::new(2), Lsn::new(1), Some(start + SECOND))
         );
         vitals.heard(Lsn::new(3), Lsn::new(9), start + 4 * SECOND);
         let seen = vitals.seen();
         assert_eq!((seen.asked, seen.heard), (None, Some(start + 4 * SECOND)));
         assert_eq!((seen.received, seen.wal_end), (Lsn::new(3), Lsn::new(9)));
+        let settled = Report {
+            has_unsettled: false,
+            ..report(false)
+        };
+        vitals.reports(settled, start + 5 * SECOND);
+        assert_eq!(vitals.seen().unsettled, None);
     }
 
     #[test]
