@@ -1,5 +1,6 @@
 //! What there is to say of endpoints, of what was given up, and of rows that are read. Pure.
 
+use super::document::counted;
 use super::store::StoreFacts;
 use crate::setup::findings::Finding;
 
@@ -36,7 +37,7 @@ pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &
                 "dead_letters",
                 format!(
                     "{} events could not be delivered and are dead letters",
-                    letters.undelivered
+                    counted(letters.undelivered)
                 ),
                 "look at them with pgstream deadletters list, and run pgstream deadletters replay or discard",
             ));
@@ -46,7 +47,7 @@ pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &
                 "unparsable_records",
                 format!(
                     "{} records of the stream were delivered to nobody, because they could not be read or were skipped",
-                    letters.without_endpoint
+                    counted(letters.without_endpoint)
                 ),
                 "look at them with pgstream deadletters show ID, and run pgstream deadletters discard",
             ));
