@@ -9,6 +9,7 @@ use pgstream::demo::cluster::StopMode;
 use serde_json::{Value, json};
 
 use crate::support::database::SLOT;
+use crate::support::look::look;
 use crate::support::program::Program;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::receiver::Receiver;
@@ -304,12 +305,19 @@ fn a_slot_that_was_made_anew_is_refused_until_the_gap_is_accepted() {
     world
         .sql
         .run(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
+    let found = look("status", &["--pgurl", &world.url(), "--replication-slot", SLOT]);
+    assert!(found.problem("slot_missing").1.contains("--accept-gap"), "{:#}", found.json);
     insert(&mut world.sql, 11..=20);
     world.sql.run(&format!(
         "SELECT pg_create_logical_replication_slot('{SLOT}', 'wal2json')"
     ));
     insert(&mut world.sql, 21..=30);
 
+    let found = look("status", &["--pgurl", &world.url(), "--replication-slot", SLOT]);
+    assert_eq!((found.code, found.problems()), (1, vec!["source_changed"]));
+    let (message, remedy) = found.problem("source_changed");
+    assert!(message.contains("dropped and made again") && remedy.contains("--accept-gap"));
+    assert_eq!((&found.json["remembered"]["timeline"], &found.json["remembered"]["epoch"]), (&json!(1), &json!(1)));
     for _ in 0..2 {
         let (code, said) = end(Program::spawn(&world.url(), SLOT, &FAST));
         assert_eq!(code, Some(GAP), "{said}");

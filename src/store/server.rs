@@ -216,6 +216,47 @@ pub async fn wal_end(pool: &PgPool) -> Result<Lsn, StoreError> {
         .map_err(|_| StoreError::query(ACTION)(sqlx::Error::Decode(format!("{end:?} is not an LSN").into())))
 }
 
+/// Who a server is, and where its WAL ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// The identifier of the database cluster.
+    pub system_identifier: u64,
+    /// Its timeline.
+    pub timeline: u32,
+    /// The end of the WAL that is on disk.
+    pub wal_end: Lsn,
+}
+
+/// Asks a server who it is. `None` if it is a stand-by, or the role may not ask.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn identify(pool: &PgPool) -> Result<Option<Identified>, StoreError> {
+    const ACTION: &str = "ask the server who it is";
+    // The last checkpoint may be of the timeline before; the name of the file that is written begins with the present one.
+    let asked = sqlx::query_as(
+        "SELECT system_identifier::text, left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_wal_flush_lsn()::text
+           FROM pg_control_system() WHERE NOT pg_is_in_recovery()",
+    );
+    let asked: Result<Option<(String, String, String)>, _> =
+        asked.fetch_optional(pool).await.map_err(StoreError::query(ACTION));
+    let found = match asked {
+        Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => return Ok(None),
+        asked => asked?,
+    };
+    let Some((system_identifier, timeline, wal_end)) = found else {
+        return Ok(None);
+    };
+    let odd = |text: &str| StoreError::query(ACTION)(sqlx::Error::Decode(format!("{text:?} is odd").into()));
+    // The server has it as a signed number.
+    let identifier: i64 = system_identifier.parse().map_err(|_| odd(&system_identifier))?;
+    Ok(Some(Identified {
+        system_identifier: identifier.cast_unsigned(),
+        timeline: u32::from_str_radix(&timeline, 16).map_err(|_| odd(&timeline))?,
+        wal_end: wal_end.parse().map_err(|_| odd(&wal_end))?,
+    }))
+}
+
 /// When the server was started: another time means that it was restarted, or is another one.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use crate::cli::findings::{bytes_or, list, section};
 use crate::operator::backfills::BackfillTable;
 use crate::setup::status::document::{
-    Initialisation, SlotReport, SnapshotReport, SourceReport, Status, counted,
+    Initialisation, RememberedReport, SlotReport, SnapshotReport, SourceReport, Status, counted,
 };
 
 /// Everything below the first line.
@@ -16,6 +16,9 @@ pub(super) fn of(found: &Status) -> String {
     );
     if let Some(slot) = &found.slot {
         section(&mut text, "Replication slot status", &slot_lines(slot));
+    }
+    if let Some(known) = &found.remembered {
+        section(&mut text, "Remembered source", &remembered(known));
     }
     section(
         &mut text,
@@ -124,6 +127,15 @@ fn slot_lines<'a>(slot: &SlotReport) -> Vec<(&'a str, Option<String>)> {
     // Known only while something streams.
     lines.retain(|(name, value)| value.is_some() || !["Lag in seconds", "Sync state"].contains(name));
     lines
+}
+
+fn remembered<'a>(known: &RememberedReport) -> Vec<(&'a str, Option<String>)> {
+    vec![
+        ("System identifier", Some(known.system_identifier.clone())),
+        ("Timeline", Some(known.timeline.to_string())),
+        ("Epoch", Some(known.epoch.to_string())),
+        ("Confirmed LSN", Some(known.confirmed_lsn.clone())),
+    ]
 }
 
 fn source_lines<'a>(source: &SourceReport) -> Vec<(&'a str, Option<String>)> {

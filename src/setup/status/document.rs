@@ -27,6 +27,8 @@ pub struct Status {
     pub initialisation: Initialisation,
     /// The replication slot; `null` where there is none, too.
     pub slot: Option<SlotReport>,
+    /// What the store remembers of the source; `null` where the slot was never streamed, too.
+    pub remembered: Option<RememberedReport>,
     /// The configuration.
     pub config: ConfigReport,
     /// The database whose changes are streamed.
@@ -108,6 +110,19 @@ pub struct SlotReport {
     pub synced: bool,
     /// `sync_state` of its walsender.
     pub sync_state: Option<String>,
+}
+
+/// What is remembered of the source from one start to the next one.
+#[derive(Debug, Serialize)]
+pub struct RememberedReport {
+    /// The identifier of the database cluster, as text: it may be larger than numbers of JSON are exact.
+    pub system_identifier: String,
+    /// Its timeline.
+    pub timeline: u32,
+    /// Part of the ids of its changes.
+    pub epoch: u32,
+    /// Everything up to this position is settled.
+    pub confirmed_lsn: String,
 }
 
 /// The configuration.

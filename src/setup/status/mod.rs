@@ -6,6 +6,7 @@
 
 mod deliveries;
 pub mod document;
+mod history;
 mod identity;
 mod judge;
 mod source;

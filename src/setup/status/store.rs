@@ -15,6 +15,7 @@ use crate::store::endpoints::{self, Troubled};
 use crate::store::figures::COUNTED_ROWS;
 use crate::store::letters::{self, Letter};
 use crate::store::snapshot::held_totals;
+use crate::store::sources::{self, Source};
 use crate::store::{MigrationSet, PgPool, StoreError, migrate, subscriptions};
 use crate::subscription::model::Subscription;
 
@@ -25,6 +26,8 @@ const MAX_RECORDS: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct StoreFacts {
     pub(super) migration: Option<MigrationReport>,
+    /// What is remembered of the source that the slot belongs to.
+    pub(super) remembered: Option<Option<Source>>,
     pub(super) subscriptions: Option<Vec<Subscription>>,
     pub(super) troubled: Option<Vec<TroubledEndpoint>>,
     pub(super) backlog: Option<BacklogReport>,
@@ -42,14 +45,21 @@ pub(super) async fn look(pool: &PgPool, slot: &str, deadline: Instant) -> StoreF
     if facts.migration.is_some_and(|found| found.version.is_none()) {
         return facts;
     }
-    let (subscriptions, troubled, backlog, dead_letters, snapshot) = tokio::join!(
+    let (remembered, subscriptions, troubled, backlog, dead_letters, snapshot) = tokio::join!(
+        by(deadline, sources::find(pool, slot)),
         by(deadline, subscriptions::list(pool)),
         by(deadline, endpoints::troubled(pool)),
         by(deadline, backlog::sum(pool, COUNTED_ROWS)),
         by(deadline, dead_letters(pool)),
         by(deadline, snapshot(pool, slot)),
     );
+    let is_pending = facts.migration.is_some_and(|found| found.state == "pending");
     let missing = &mut facts.missing;
+    facts.remembered = match remembered {
+        // The store of an earlier release has no such table.
+        Err(_) if is_pending => None,
+        looked => keep("remembered", looked, missing),
+    };
     facts.subscriptions = keep("subscriptions", subscriptions, missing);
     facts.troubled = keep("endpoints_in_trouble", troubled, missing)
         .map(|found| found.into_iter().map(TroubledEndpoint::from).collect());
