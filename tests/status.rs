@@ -228,6 +228,13 @@ fn tables_whose_updates_name_no_row() {
         &[(keys::EXCLUDE_TABLES.name, "public.*")],
     );
     assert_eq!(excluded.problems(), ["no_replica_identity"]);
+    // And what the plugin is told to leave out.
+    let left_out = look_with(
+        "status",
+        &["--pgurl", &world.url(), "--replication-slot", SLOT],
+        &[(keys::PLUGIN_FILTER_TABLES.name, "public.*")],
+    );
+    assert_eq!(left_out.problems(), ["no_replica_identity"]);
     for remedy in remedies {
         world.sql.run(remedy);
     }

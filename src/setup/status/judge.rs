@@ -55,7 +55,7 @@ pub(super) fn judge(
     let of_store = of_store.unwrap_or_default();
     initialisation_problems(targets, &of_source, &of_store, &mut problems);
     let synchronous = synchronous_standby(targets, &of_source);
-    let unidentified = identity::unidentified(&of_source, &of_store, &options.filter);
+    let unidentified = identity::unidentified(&of_source, &of_store, (&options.filter, &options.plugin));
     problems.extend(of_source.server.iter().flat_map(server_problems));
     hints.extend(of_source.server.as_ref().and_then(encoding_hint));
     slot_findings(targets, &of_source, &mut problems, &mut hints);
