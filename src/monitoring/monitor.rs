@@ -168,8 +168,12 @@ impl Monitor {
 
     /// All metrics. Answers within about [`PATIENCE`].
     pub async fn metrics(&self) -> String {
-        let known = self.figures.get(FIGURES_AGE, PATIENCE).await;
-        collect::metrics(self, &known)
+        // Side by side: figures may take long where there is much to count, and say nothing of whether the store is well.
+        let (answers, known) = tokio::join!(
+            self.answers.get(ANSWER_AGE, PATIENCE),
+            self.figures.get(FIGURES_AGE, PATIENCE),
+        );
+        collect::metrics(self, answers.is_fresh, &known)
     }
 
     /// All outboxes, with what the store knows of their backlogs.
