@@ -129,6 +129,11 @@ impl Monitor {
         self.engine.store(Some(Arc::new(engine)));
     }
 
+    /// There is no stream any more until there is another one: what it knew is let go of.
+    pub fn forget(&self) {
+        self.engine.store(None);
+    }
+
     /// How many bytes of WAL the slot is behind, for whoever looks at the slot to set.
     #[must_use]
     pub fn slot_lag(&self) -> Figure {

@@ -172,6 +172,17 @@ impl Vitals {
         self.lock().change(ConnectionState::StandingBy, now);
     }
 
+    /// Another walsender has the slot. After a connection was lost that is likely our own, which has not noticed yet.
+    pub fn slot_is_busy(&self, now: Instant) {
+        let mut connection = self.lock();
+        let state = if connection.has_streamed {
+            ConnectionState::Reconnecting
+        } else {
+            ConnectionState::StandingBy
+        };
+        connection.change(state, now);
+    }
+
     /// The stream starts, or starts again, behind `start`.
     pub fn streaming(&self, start: Lsn, now: Instant) {
         let mut connection = self.lock();
@@ -196,6 +207,12 @@ impl Vitals {
     /// The stream has ended for good.
     pub fn stopped(&self, now: Instant) {
         self.lock().change(ConnectionState::Stopped, now);
+    }
+
+    /// The stream has ended, and is to be begun anew.
+    pub fn begun_anew(&self, now: Instant) {
+        self.lock().change(ConnectionState::Reconnecting, now);
+        self.unsettled.store(0, Ordering::Relaxed);
     }
 
     /// Something came from the server, up to `received`, and its WAL ends at `wal_end`.
@@ -326,8 +343,25 @@ mod tests {
         vitals.lost(start + 4 * SECOND);
         vitals.connecting(start + 5 * SECOND);
         assert_eq!(state(&vitals), (ConnectionState::Reconnecting, 4 * SECOND));
+        // Our own walsender has the slot for a while; another instance that has the store is something else.
+        vitals.slot_is_busy(start + 5 * SECOND);
+        assert_eq!(state(&vitals), (ConnectionState::Reconnecting, 4 * SECOND));
         vitals.streaming(Lsn::new(7), start + 6 * SECOND);
         assert_eq!(vitals.seen().reconnects, 1);
+        vitals.stopped(start + 7 * SECOND);
+        vitals.begun_anew(start + 8 * SECOND);
+        assert_eq!(state(&vitals), (ConnectionState::Reconnecting, 8 * SECOND));
+        vitals.standing_by(start + 9 * SECOND);
+        assert_eq!(state(&vitals), (ConnectionState::StandingBy, 9 * SECOND));
+    }
+
+    #[test]
+    fn a_slot_that_another_has_from_the_start_is_waited_for() {
+        let start = Instant::now();
+        let vitals = Vitals::new(start);
+        vitals.connecting(start);
+        vitals.slot_is_busy(start + SECOND);
+        assert_eq!(vitals.seen().state, ConnectionState::StandingBy);
     }
 
     #[test]

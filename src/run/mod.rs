@@ -165,6 +165,7 @@ async fn stream_for_life(
             Ok(Ended::Anew) => {}
             Err(error) => return Err(error),
         }
+        watched.delivers_no_more();
         on_gap = OnGap::Stop;
         if shutdown.run_until_cancelled(sleep(ANEW)).await.is_none() {
             return Ok(());

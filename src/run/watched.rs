@@ -73,6 +73,12 @@ impl Watched {
         });
     }
 
+    /// No changes are delivered until they are again. The next life of the engine may be long in coming.
+    pub(super) fn delivers_no_more(&self) {
+        self.monitor.forget();
+        self.vitals.begun_anew(Instant::now());
+    }
+
     /// Where it is told how far the slot is behind.
     pub(super) fn slot_lag(&self) -> Figure {
         self.monitor.slot_lag()
