@@ -1,4 +1,5 @@
-//! What is seen of the program from outside: made first, so that probes are answered from the beginning.
+//! What is seen of the program from outside, once its databases are open. Before that, [`answering`](crate::api::answering)
+//! answers probes.
 
 use std::sync::Arc;
 use std::time::Instant;
