@@ -88,7 +88,7 @@ fn a_store_that_hangs_is_told_of_in_time_and_hides_nothing_else() {
     assert_eq!(program.get("/webhooks/subscriptions"), serde_json::json!([]));
     world.sql.run("ROLLBACK");
     wait_for_readiness(&program, 200, None);
-    store_is(1.0);
+    program.wait_for_metrics(|metrics| metrics.value("pgstream_store_up") == 1.0);
     program.wait_for_log("the store's answer", |line| line["event"] == "store_available");
     // Figures that take long are not the store's silence.
     world

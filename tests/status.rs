@@ -140,7 +140,11 @@ fn a_slot_that_is_streamed_from() {
     // Who may not see what the sessions of others are sees that this one is there.
     world.sql.run("CREATE ROLE repli LOGIN REPLICATION");
     let found = look("check", &["--pgurl", &world.cluster.url_as("repli", "postgres")]);
-    assert!(found.problems().contains(&"no_free_walsender"), "{:#}", found.json);
+    assert!(
+        found.problems().contains(&"no_free_walsender"),
+        "{:#}",
+        found.json
+    );
 }
 
 #[test]

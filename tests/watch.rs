@@ -29,7 +29,10 @@ fn synchronous(world: &mut World, mut program: Program, sync_state: &Value) {
             .is_some_and(|text| text.starts_with("counted as a synchronous standby"))
     };
     let line = program.wait_for_log("the synchronous standby", told);
-    assert_eq!((&line["level"], &line["sync_state"]), (&json!("warn"), sync_state));
+    assert_eq!(
+        (&line["level"], &line["sync_state"]),
+        (&json!("warn"), sync_state)
+    );
     let remedy = line["remedy"].as_str().unwrap();
     let statement = "ALTER SYSTEM SET synchronous_standby_names = ''";
     assert!(remedy.contains(statement), "{remedy}");

@@ -219,12 +219,13 @@ impl Vitals {
     pub fn heard(&self, received: Lsn, wal_end: Lsn, now: Instant) {
         self.received.store(received.as_u64(), Ordering::Relaxed);
         self.wal_end.store(wal_end.as_u64(), Ordering::Relaxed);
-        self.is_alive(now);
+        self.heard.store(self.moment(now), Ordering::Relaxed);
+        self.is_alive();
     }
 
-    /// The server is known to be at work, as by having been seen over another connection: its silence means nothing.
-    pub fn is_alive(&self, now: Instant) {
-        self.heard.store(self.moment(now), Ordering::Relaxed);
+    /// The server is known to be at work, as by having been seen over another connection: until it is asked again, its silence
+    /// means nothing.
+    pub fn is_alive(&self) {
         self.asked.store(0, Ordering::Relaxed);
     }
 
@@ -376,6 +377,7 @@ mod tests {
         };
         vitals.reports(report(true), start + SECOND);
         vitals.reports(report(true), start + 2 * SECOND);
+        assert_eq!(vitals.seen().asked, Some(start + SECOND));
         vitals.reports(report(false), start + 3 * SECOND);
         let seen = vitals.seen();
         assert_eq!(
@@ -386,6 +388,11 @@ mod tests {
             (seen.received, seen.confirmed, seen.unsettled),
             (Lsn::new(2), Lsn::new(1), Some(start + SECOND))
         );
+        // Seen at work, it is asked anew.
+        vitals.is_alive();
+        assert_eq!((vitals.seen().asked, vitals.seen().heard), (None, None));
+        vitals.reports(report(true), start + 3 * SECOND);
+        assert_eq!(vitals.seen().asked, Some(start + 3 * SECOND));
         vitals.heard(Lsn::new(3), Lsn::new(9), start + 4 * SECOND);
         let seen = vitals.seen();
         assert_eq!((seen.asked, seen.heard), (None, Some(start + 4 * SECOND)));

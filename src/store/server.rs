@@ -238,8 +238,10 @@ pub async fn identify(pool: &PgPool) -> Result<Option<Identified>, StoreError> {
         "SELECT system_identifier::text, left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_wal_flush_lsn()::text
            FROM pg_control_system() WHERE NOT pg_is_in_recovery()",
     );
-    let asked: Result<Option<(String, String, String)>, _> =
-        asked.fetch_optional(pool).await.map_err(StoreError::query(ACTION));
+    let asked: Result<Option<(String, String, String)>, _> = asked
+        .fetch_optional(pool)
+        .await
+        .map_err(StoreError::query(ACTION));
     let found = match asked {
         Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => return Ok(None),
         asked => asked?,

@@ -32,7 +32,9 @@ impl StatusCommand {
             targets,
             errors,
         } = read(context, &self.sources());
-        let (filter, plugin) = config.map(|config| (config.filter, config.plugin)).unwrap_or_default();
+        let (filter, plugin) = config
+            .map(|config| (config.filter, config.plugin))
+            .unwrap_or_default();
         let options = StatusOptions {
             targets,
             filter,

@@ -25,7 +25,10 @@ pub(super) fn findings(
     let (Some(Some(known)), Some(Some(slot))) = (&of_store.remembered, &of_source.slot) else {
         return;
     };
-    let confirmed = slot.confirmed_flush_lsn.as_deref().and_then(|lsn| lsn.parse().ok());
+    let confirmed = slot
+        .confirmed_flush_lsn
+        .as_deref()
+        .and_then(|lsn| lsn.parse().ok());
     let (Some(Some((identity, wal_end))), Some(confirmed), false) =
         (of_source.identity, confirmed, slot.active)
     else {
@@ -130,7 +133,13 @@ mod tests {
     };
 
     /// The codes for a source with this identifier, timeline, end of the WAL and slot.
-    fn codes(system_identifier: u64, timeline: u32, wal_end: u64, slot: &str, active: bool) -> Vec<&'static str> {
+    fn codes(
+        system_identifier: u64,
+        timeline: u32,
+        wal_end: u64,
+        slot: &str,
+        active: bool,
+    ) -> Vec<&'static str> {
         let identity = Identity {
             system_identifier,
             timeline,
@@ -171,7 +180,11 @@ mod tests {
             (7, 3, 0x900, "0/100", Some("timeline_changed")),
         ] {
             let found = codes(identifier, timeline, wal_end, slot, false);
-            assert_eq!(found, Vec::from_iter(expected), "{identifier} {timeline} {wal_end} {slot}");
+            assert_eq!(
+                found,
+                Vec::from_iter(expected),
+                "{identifier} {timeline} {wal_end} {slot}"
+            );
             assert!(codes(identifier, timeline, wal_end, slot, true).is_empty());
         }
     }

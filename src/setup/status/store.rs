@@ -97,7 +97,9 @@ async fn snapshot(pool: &PgPool, slot: &str) -> Result<SnapshotReport, NoSnapsho
         .await
         .map_err(|error| failed(&error))?
         .backfills;
-    let held = held_totals(pool, slot, COUNTED_ROWS).await.map_err(|error| failed(&error))?;
+    let held = held_totals(pool, slot, COUNTED_ROWS)
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(SnapshotReport {
         tables: tables.into_iter().filter(|table| table.slot == slot).collect(),
         backfills: backfills.into_iter().filter(|one| one.slot == slot).collect(),
