@@ -4,7 +4,7 @@
 //! confirmed. This room knows the protocol and the slot; it knows nothing of matching, payloads or endpoints, and
 //! never imports `delivery`: between them are `pipeline`, which implements [`Intake`], and `progress`.
 //!
-//! A connection that is lost is made again, and the stream goes on behind what was received: see [`mod@stream`].
+//! A connection that is lost is made again, and the stream goes on behind what was received: see `stream`.
 //!
 //! | file | owns |
 //! |---|---|

@@ -56,7 +56,7 @@ const PINNED_READING: &[(&str, &str)] = &[
 /// A session that reads rows, printed as wal2json prints them.
 ///
 /// # Errors
-/// As [`connect`].
+/// As [`connect()`].
 pub(super) async fn reading_session(url: &PgUrl) -> Result<PgConnection, StoreError> {
     let settings = SESSION_SETTINGS.iter().chain(PINNED_READING);
     let options = connect_options(url, settings.copied());
@@ -170,7 +170,7 @@ async fn check_relayed(url: &PgUrl) -> Result<usize, StoreError> {
 /// must not outlive the one who asked. The first is made within `limit` too.
 ///
 /// # Errors
-/// As [`connect`].
+/// As [`connect()`].
 pub async fn connect_to_look(url: &PgUrl, limit: Duration) -> Result<PgPool, StoreError> {
     // Zero would mean no limit.
     let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128).to_string();
