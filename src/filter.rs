@@ -62,6 +62,12 @@ pub fn without_own_tables(patterns: Patterns) -> Result<Patterns, String> {
 }
 
 impl PluginOptions {
+    /// Whether the plugin sends changes of this table, as far as these options say. It knows no partition roots.
+    #[must_use]
+    pub fn sends(&self, (schema, table): (&str, &str)) -> bool {
+        (self.add.is_empty() || self.add.matches(schema, table)) && !self.filter.matches(schema, table)
+    }
+
     /// What the plugin is told altogether, where this follows from the filter. What is added by name takes the place of
     /// what is included: the plugin sends what one of the two lists has, and what is to be taken has to be in both.
     #[must_use]

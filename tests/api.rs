@@ -580,3 +580,43 @@ async fn overlapping_changes_are_all_in_use() {
     assert_eq!(world.subscriptions.current().urls().len(), 20);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn probes_are_answered_while_the_databases_are_opened() {
+    let metrics = api::MetricsServer::bind(([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let log = Logger::root(Discard, o!());
+    let ask = async |address: SocketAddr, method: &str, path: &str| {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let open = async {
+        for address in [server.address(), metrics.address()] {
+            for (method, path, status, said) in [
+                ("GET", "/healthz", "200", r#"{"status":"alive"}"#),
+                ("GET", "/readyz", "503", r#""reason":"starting""#),
+                ("POST", "/readyz", "405", "method_not_allowed"),
+                ("GET", "/metrics", "503", r#""code":"starting""#),
+                ("POST", "/webhooks/subscribe", "503", r#""code":"starting""#),
+            ] {
+                let answer = ask(address, method, path).await;
+                assert!(
+                    answer.starts_with(&format!("HTTP/1.1 {status}")),
+                    "{path}: {answer}"
+                );
+                assert!(answer.contains(said), "{path}: {answer}");
+            }
+        }
+        7
+    };
+    assert_eq!(api::answering((&server, Some(&metrics)), &log, open).await, 7);
+    // The address is kept for what is served next.
+    assert!(TcpStream::connect(server.address()).is_ok());
+}

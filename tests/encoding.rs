@@ -85,7 +85,7 @@ fn a_database_of_another_encoding_is_refused_everywhere() {
         "SELECT pg_create_logical_replication_slot('{SLOT}', 'wal2json')"
     ));
     let mut program = Program::spawn(&url, SLOT, &[]);
-    assert_eq!(program.wait().code(), Some(1));
+    assert_eq!(program.wait().code(), Some(3));
     let line = program.wait_for_log("the reason", |line| line["level"] == "critical");
     let said = line["msg"].as_str().unwrap();
     assert!(said.contains(told) && said.contains(remedy), "{said}");

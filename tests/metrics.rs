@@ -260,6 +260,8 @@ fn metrics_may_have_an_address_of_their_own() {
     let mut program = account.start(&[(keys::METRICS_ADDRESS.name, "127.0.0.1:0")]);
     let line = program.wait_for_log("the metrics", |line| line["msg"] == "metrics server listening");
     let address = line["address"].as_str().unwrap();
+    // The stream is begun before anything is there to deliver its changes.
+    program.wait_until_ready();
     let metrics = Exposition::of(&program.ask_at(address, "GET", "/metrics"));
     assert_eq!(
         metrics.labelled("pgstream_connection_state", &[("state", "streaming")]),

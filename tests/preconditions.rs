@@ -319,6 +319,7 @@ async fn a_plugin_that_is_not_allowed_any_more() {
         return;
     }
     let cluster = initialised(&[]).await;
+    let mut running = Program::start(&cluster.url("postgres"), SLOT, &[]);
     let mut session = session(&cluster).await;
     run(
         &mut session,
@@ -346,10 +347,20 @@ async fn a_plugin_that_is_not_allowed_any_more() {
             found.json
         );
     }
-    let mut program = Program::spawn(&cluster.url("postgres"), SLOT, &[]);
-    assert_eq!(program.wait().code(), Some(1));
-    let line = program.wait_for_log("the reason", |line| line["level"] == "critical");
-    assert!(line["msg"].as_str().unwrap().contains(remedy), "{line}");
+    // Who streams already is refused when it connects again.
+    run(
+        &mut session,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_replication",
+    )
+    .await;
+    let refused = |program: &mut Program| {
+        assert_eq!(program.wait().code(), Some(3));
+        let line = program.log().into_iter().find(|line| line["level"] == "critical");
+        let line = line.expect("it says why");
+        assert!(line["msg"].as_str().unwrap().contains(remedy), "{line}");
+    };
+    refused(&mut running);
+    refused(&mut Program::spawn(&cluster.url("postgres"), SLOT, &[]));
 }
 
 #[tokio::test]

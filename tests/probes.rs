@@ -90,6 +90,12 @@ fn a_store_that_hangs_is_told_of_in_time_and_hides_nothing_else() {
     wait_for_readiness(&program, 200, None);
     program.wait_for_metrics(|metrics| metrics.value("pgstream_store_up") == 1.0);
     program.wait_for_log("the store's answer", |line| line["event"] == "store_available");
+    // Figures that take long are not the store's silence.
+    world
+        .sql
+        .run("BEGIN; LOCK TABLE pgstream.snapshot_held IN ACCESS EXCLUSIVE MODE");
+    let stale = program.wait_for_metrics(|metrics| metrics.value("pgstream_store_figures_age_seconds") > 6.0);
+    assert_eq!(stale.value("pgstream_store_up"), 1.0);
 }
 
 #[test]
@@ -116,7 +122,7 @@ fn who_takes_up_backlogs_is_not_ready_yet() {
     assert!(world.start(&[]).terminate().0.success());
     world
         .sql
-        .run("BEGIN; LOCK TABLE pgstream.webhook_backlog_marks IN ACCESS EXCLUSIVE MODE");
+        .run("BEGIN; LOCK TABLE pgstream.webhook_endpoint_health IN ACCESS EXCLUSIVE MODE");
     let program = Program::spawn(&world.url(), SLOT, &[]);
     wait_for_readiness(&program, 503, Some("recovering"));
     assert_eq!(probe(&program, "/healthz").0, 200);

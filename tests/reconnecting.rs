@@ -5,10 +5,14 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pgstream::config::PgUrl;
 use pgstream::demo::cluster::StopMode;
+use pgstream::store;
+use pgstream::store::slots::{self, Walsender};
 use serde_json::{Value, json};
 
 use crate::support::database::SLOT;
+use crate::support::look::look;
 use crate::support::program::{Program, pgstream};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::receiver::Receiver;
@@ -159,6 +163,8 @@ fn walsenders_that_are_terminated_lose_and_repeat_nothing() {
     world.sql.wait_until_delivered();
     assert_once(&receiver, 1..=100);
     assert!(times(&program, "the replication connection is lost") >= 1);
+    program.wait_until_ready();
+    assert!(program.metrics().value("pgstream_reconnects_total") >= 1.0);
     let last = program.terminate();
     assert!(last.0.success());
 }
@@ -238,6 +244,37 @@ fn a_walsender_that_says_nothing_for_long_is_left_alone() {
     world.sql.wait_until_delivered();
     assert_once(&receiver, 1..=20);
     assert_eq!(times(&program, "the replication connection is lost"), 0);
+}
+
+#[test]
+fn a_walsender_that_skips_a_huge_transaction_is_left_alone() {
+    let mut world = world(&[("wal_sender_timeout", "2s")]);
+    let receiver = receiver();
+    let settings = [&FAST[..], &[("PGSTREAM_FILTER_EXCLUDE_TABLES", "public.noise")]].concat();
+    let program = world.start(&settings);
+    subscribe(&program, &receiver);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = PgUrl::parse(&world.url()).unwrap();
+    let pool = runtime.block_on(store::connect(&url)).unwrap();
+    let pid = world.sql.value("SELECT active_pid FROM pg_replication_slots");
+    let wait_for = |expected: Walsender| {
+        let deadline = Instant::now() + DEADLINE;
+        while runtime.block_on(slots::walsender(&pool, SLOT, pid)) != Some(expected) {
+            assert!(Instant::now() < deadline, "never {expected:?}");
+        }
+    };
+    wait_for(Walsender::There);
+    world
+        .sql
+        .run("INSERT INTO noise SELECT generate_series(1, 1500000)");
+    wait_for(Walsender::AtWork);
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=10);
+    assert_eq!(times(&program, "the replication connection is lost"), 0);
+    wait_for(Walsender::There);
+    drop(program);
+    wait_for(Walsender::Gone);
 }
 
 #[test]
@@ -359,6 +396,11 @@ fn an_instance_that_was_cut_off_stands_by_behind_the_one_that_took_over() {
     insert(&mut world.sql, 21..=30);
     world.sql.wait_until_delivered();
     assert_once(&receiver, 1..=30);
+    // What the ended engine knew is not shown beside what the other one knows.
+    first.wait_for_metrics(|metrics| {
+        !metrics.families().contains_key("pgstream_endpoints")
+            && metrics.labelled("pgstream_connection_state", &[("state", "standing_by")]) == 1.0
+    });
     let streamed = times(&first, "streaming");
     drop(second);
     insert(&mut world.sql, 31..=40);
@@ -379,6 +421,12 @@ fn a_slot_that_was_made_anew_is_refused_until_the_gap_is_accepted() {
     world
         .sql
         .run(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
+    let found = look("status", &["--pgurl", &world.url(), "--replication-slot", SLOT]);
+    assert!(
+        found.problem("slot_missing").1.contains("--accept-gap"),
+        "{:#}",
+        found.json
+    );
     insert(&mut world.sql, 11..=20);
     let made = pgstream(&["init", "--pgurl", &world.url(), "--replication-slot", SLOT])
         .output()
@@ -390,6 +438,17 @@ fn a_slot_that_was_made_anew_is_refused_until_the_gap_is_accepted() {
     );
     insert(&mut world.sql, 21..=30);
 
+    let found = look("status", &["--pgurl", &world.url(), "--replication-slot", SLOT]);
+    assert_eq!((found.code, found.problems()), (1, vec!["source_changed"]));
+    let (message, remedy) = found.problem("source_changed");
+    assert!(message.contains("dropped and made again") && remedy.contains("--accept-gap"));
+    assert_eq!(
+        (
+            &found.json["remembered"]["timeline"],
+            &found.json["remembered"]["epoch"]
+        ),
+        (&json!(1), &json!(1))
+    );
     for _ in 0..2 {
         let (code, said) = end(Program::spawn(&world.url(), SLOT, &FAST));
         assert_eq!(code, Some(GAP), "{said}");

@@ -121,7 +121,7 @@ fn a_slot_that_is_missing_or_another_one() {
 
 #[test]
 fn a_slot_that_is_streamed_from() {
-    let mut world = World::new(&[]);
+    let mut world = World::new(&[("max_wal_senders", "1")]);
     let _program = world.start(&[]);
     let found = status(&world);
     assert_eq!((found.code, found.hints()), (0, vec![]), "{:#}", found.json);
@@ -136,6 +136,14 @@ fn a_slot_that_is_streamed_from() {
         found.text.contains(&format!(" - Active: true\n - PID: {pid}\n")),
         "{}",
         found.text
+    );
+    // Who may not see what the sessions of others are sees that this one is there.
+    world.sql.run("CREATE ROLE repli LOGIN REPLICATION");
+    let found = look("check", &["--pgurl", &world.cluster.url_as("repli", "postgres")]);
+    assert!(
+        found.problems().contains(&"no_free_walsender"),
+        "{:#}",
+        found.json
     );
 }
 
@@ -224,6 +232,13 @@ fn tables_whose_updates_name_no_row() {
         &[(keys::EXCLUDE_TABLES.name, "public.*")],
     );
     assert_eq!(excluded.problems(), ["no_replica_identity"]);
+    // And what the plugin is told to leave out.
+    let left_out = look_with(
+        "status",
+        &["--pgurl", &world.url(), "--replication-slot", SLOT],
+        &[(keys::PLUGIN_FILTER_TABLES.name, "public.*")],
+    );
+    assert_eq!(left_out.problems(), ["no_replica_identity"]);
     for remedy in remedies {
         world.sql.run(remedy);
     }

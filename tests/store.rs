@@ -580,6 +580,10 @@ async fn words_that_the_database_has_no_characters_for_are_kept_escaped() {
 async fn totals_count_rows_and_bytes_and_know_the_oldest() {
     let store = Store::new(&[]).await;
     assert!(backlog::totals(&store.pool).await.unwrap().is_empty());
+    assert_eq!(
+        backlog::sum(&store.pool, 100).await.unwrap(),
+        backlog::Sum::default()
+    );
     let none = backlog::totals_of(&store.pool, A).await.unwrap();
     assert_eq!(
         (none.endpoint.as_str(), none.rows, none.bytes, none.oldest),
@@ -606,6 +610,16 @@ async fn totals_count_rows_and_bytes_and_know_the_oldest() {
         (totals[0].rows, totals[0].bytes),
         (2, "payload of fresh".len() as u64 + 100)
     );
+    let sum = backlog::sum(&store.pool, 100).await.unwrap();
+    assert_eq!((sum.rows, sum.endpoints), (5, 2));
+    assert_eq!(sum.bytes, totals[0].bytes + totals[1].bytes);
+    assert!(
+        sum.oldest
+            .is_some_and(|oldest| oldest > before - Duration::from_secs(60)),
+        "that of the first row"
+    );
+    let some = backlog::sum(&store.pool, 3).await.unwrap();
+    assert_eq!((some.rows, some.endpoints, some.oldest), (3, 2, sum.oldest));
     // When it was first tried, or where it was not, when it was written.
     let first_try = tried("").first_at;
     assert_eq!(totals[0].oldest, first_try);

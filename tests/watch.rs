@@ -1,14 +1,26 @@
 //! Suite `watch`: what a running program says of its slot by itself.
 
 use pgstream::config::keys;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::support::database::SLOT;
+use crate::support::program::Program;
 use crate::support::world::{Gate, World};
 
 #[test]
 fn commits_that_wait_for_webhooks_are_told_with_the_statement_that_mends_it() {
     let mut world = World::new(&[]);
-    let mut program = world.start(&[]);
+    let program = world.start(&[]);
+    synchronous(&mut world, program, &json!("sync"));
+    // A role that may not see the state of its walsender.
+    world.sql.run("CREATE ROLE repli LOGIN REPLICATION");
+    let url = world.cluster.url_as("repli", "postgres");
+    let program = Program::start(&url, SLOT, &[(keys::STORE_URL.name, &world.url())]);
+    synchronous(&mut world, program, &json!(null));
+}
+
+/// Has the server count the walsender of a program as a synchronous stand-by, and does as the program says.
+fn synchronous(world: &mut World, mut program: Program, sync_state: &Value) {
     world.sql.run("ALTER SYSTEM SET synchronous_standby_names = '*'");
     world.sql.run("SELECT pg_reload_conf()");
     let told = |line: &serde_json::Value| {
@@ -19,7 +31,7 @@ fn commits_that_wait_for_webhooks_are_told_with_the_statement_that_mends_it() {
     let line = program.wait_for_log("the synchronous standby", told);
     assert_eq!(
         (&line["level"], &line["sync_state"]),
-        (&json!("warn"), &json!("sync"))
+        (&json!("warn"), sync_state)
     );
     let remedy = line["remedy"].as_str().unwrap();
     let statement = "ALTER SYSTEM SET synchronous_standby_names = ''";
@@ -30,6 +42,7 @@ fn commits_that_wait_for_webhooks_are_told_with_the_statement_that_mends_it() {
         line["msg"] == "no longer counted as a synchronous standby"
     });
     assert_eq!(program.log().into_iter().filter(told).count(), 1, "told once");
+    assert!(program.terminate().0.success());
 }
 
 #[test]

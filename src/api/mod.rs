@@ -39,6 +39,7 @@ mod dead_letters;
 mod endpoints;
 mod handlers;
 mod monitoring;
+mod opening;
 mod operator_routes;
 mod query;
 mod refusal;
@@ -48,6 +49,7 @@ mod state;
 mod wire;
 
 pub use monitoring::{MetricsServer, Shown};
+pub use opening::answering;
 pub use refusal::Refusal;
 pub use server::{ApiError, LIMITS, Server, limits};
 pub use state::{Failures, State};

@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::routes::{answer, got};
 use super::server::{ApiError, LIMITS};
 use crate::http_server;
-use crate::monitoring::{self, Monitor};
+use crate::monitoring::{self, Monitor, Reason};
 
 /// What one server shows of the program.
 #[derive(Clone)]
@@ -45,6 +45,10 @@ impl MetricsServer {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.0.address()
+    }
+
+    pub(super) const fn bound(&self) -> &http_server::Server {
+        &self.0
     }
 
     /// Serves until `shutdown` is cancelled, and a short grace longer.
@@ -90,6 +94,24 @@ pub(super) fn routes(
         },
     );
     healthz.or(readyz).unify().or(metrics).unify()
+}
+
+/// `/healthz` and `/readyz` of a program that has nothing to monitor yet.
+pub(super) fn starting()
+-> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let healthz = warp::path!("healthz")
+        .and(got())
+        .map(|got: Result<(), Refusal>| match got {
+            Ok(()) => probed(StatusCode::OK, &Passed { status: "alive" }),
+            Err(refusal) => refusal.into_response(),
+        });
+    let readyz = warp::path!("readyz")
+        .and(got())
+        .map(|got: Result<(), Refusal>| match got {
+            Ok(()) => failed("not_ready", Reason::Starting.code(), Reason::Starting.to_string()),
+            Err(refusal) => refusal.into_response(),
+        });
+    healthz.or(readyz).unify()
 }
 
 /// The answer to a probe that passes.

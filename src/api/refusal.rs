@@ -118,6 +118,13 @@ impl Refusal {
         )
     }
 
+    /// 503: the program is not that far yet.
+    pub(super) fn starting() -> Self {
+        let message =
+            "the program opens its databases, which may take long where the store is migrated: try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message)
+    }
+
     /// 503: the store does not answer. What failed is in the log, not here.
     pub(super) fn store_unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)

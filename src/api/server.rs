@@ -70,6 +70,10 @@ impl Server {
         self.0.address()
     }
 
+    pub(super) const fn bound(&self) -> &http_server::Server {
+        &self.0
+    }
+
     /// Serves until `shutdown` is cancelled, and a grace of at most [`Limits::grace`] longer.
     pub async fn serve(self, state: State, limits: Limits, shutdown: CancellationToken) {
         let log = state.log.clone();

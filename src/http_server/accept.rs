@@ -35,6 +35,52 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let connections = self.take_in(service, limits, log, shutdown).await;
+        drop(self);
+        finish(connections, limits.grace).await;
+    }
+
+    /// Does the same, but goes on listening: who connects after the end waits until something else is served.
+    pub async fn serve_at_first<S, B>(
+        &self,
+        service: S,
+        limits: Limits,
+        log: &Logger,
+        done: CancellationToken,
+    ) where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let connections = self.take_in(service, limits, log, done).await;
+        finish(connections, limits.grace).await;
+    }
+
+    /// Takes connections until `shutdown` is cancelled, and gives those that are open then.
+    async fn take_in<S, B>(
+        &self,
+        service: S,
+        limits: Limits,
+        log: &Logger,
+        shutdown: CancellationToken,
+    ) -> JoinSet<()>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let slots = Arc::new(Semaphore::new(limits.connections));
         let seldom = Seldom::once_a_minute();
         let mut connections = JoinSet::new();
@@ -55,8 +101,7 @@ impl Server {
                 drop(slot);
             });
         }
-        drop(self);
-        finish(connections, limits.grace).await;
+        connections
     }
 
     /// The next connection. A failure to accept is never the end of the server.

@@ -13,7 +13,7 @@ use crate::replication::{ConnectionState, Seen};
 use crate::store::figures::StoreFigures;
 
 /// Everything that is known now.
-pub(super) fn metrics(monitor: &Monitor, known: &Known<StoreFigures>) -> String {
+pub(super) fn metrics(monitor: &Monitor, store_answers: bool, known: &Known<StoreFigures>) -> String {
     let mut families = Families::default();
     program(&mut families, monitor);
     stream(&mut families, &monitor.vitals.seen(), monitor);
@@ -24,7 +24,7 @@ pub(super) fn metrics(monitor: &Monitor, known: &Known<StoreFigures>) -> String 
         endpoints(&mut families, &outboxes);
         resources(&mut families, engine, &outboxes);
     }
-    store(&mut families, known);
+    store(&mut families, store_answers, known);
     families.text()
 }
 
@@ -284,11 +284,11 @@ fn resources(to: &mut Families, engine: &Engine, outboxes: &Outboxes) {
     );
 }
 
-fn store(to: &mut Families, known: &Known<StoreFigures>) {
-    let up = if known.is_fresh { 1.0 } else { 0.0 };
+fn store(to: &mut Families, store_answers: bool, known: &Known<StoreFigures>) {
+    let up = if store_answers { 1.0 } else { 0.0 };
     to.gauge(
         "pgstream_store_up",
-        "1 if the store has answered in time when it was last asked for the figures below.",
+        "1 if the store has answered in time; the figures below may take longer.",
         up,
     );
     let Some((at, figures)) = &known.value else {

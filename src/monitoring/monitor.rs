@@ -129,6 +129,11 @@ impl Monitor {
         self.engine.store(Some(Arc::new(engine)));
     }
 
+    /// There is no stream any more until there is another one: what it knew is let go of.
+    pub fn forget(&self) {
+        self.engine.store(None);
+    }
+
     /// How many bytes of WAL the slot is behind, for whoever looks at the slot to set.
     #[must_use]
     pub fn slot_lag(&self) -> Figure {
@@ -168,8 +173,12 @@ impl Monitor {
 
     /// All metrics. Answers within about [`PATIENCE`].
     pub async fn metrics(&self) -> String {
-        let known = self.figures.get(FIGURES_AGE, PATIENCE).await;
-        collect::metrics(self, &known)
+        // Side by side: figures may take long where there is much to count, and say nothing of whether the store is well.
+        let (answers, known) = tokio::join!(
+            self.answers.get(ANSWER_AGE, PATIENCE),
+            self.figures.get(FIGURES_AGE, PATIENCE),
+        );
+        collect::metrics(self, answers.is_fresh, &known)
     }
 
     /// All outboxes, with what the store knows of their backlogs.

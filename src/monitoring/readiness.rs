@@ -98,12 +98,9 @@ pub fn ready(condition: &Condition, now: Instant) -> Result<(), Reason> {
         return Err(Reason::Silent(silent));
     }
     // What is read for a long time without being settled, such as a huge transaction, moves on in deliveries.
-    let waits_since = if stream.has_unsettled {
-        Some(stream.since)
-    } else {
-        stream.paused
-    };
-    let stalled = waits_since.and_then(|since| for_long(since.max(*progressed), STALL));
+    // After an idle time it is the first slow delivery that waits, not the hours before it.
+    let waits_since = stream.unsettled.or(stream.paused);
+    let stalled = waits_since.and_then(|since| for_long(since.max(*progressed).max(stream.since), STALL));
     stalled.map_or(Ok(()), |stalled| Err(Reason::Stalled(stalled)))
 }
 
@@ -309,7 +306,7 @@ mod tests {
         let late = start + STALL + SECOND;
         let stalled = Err(Reason::Stalled(STALL + SECOND));
         let mut unsettled = well(start);
-        unsettled.stream.has_unsettled = true;
+        unsettled.stream.unsettled = Some(start);
         assert_eq!(ready(&unsettled, start + STALL), Ok(()));
         assert_eq!(ready(&unsettled, late), stalled);
         let moved = Condition {
@@ -317,6 +314,14 @@ mod tests {
             ..unsettled
         };
         assert_eq!(ready(&moved, late), Ok(()));
+        let hour = 3_600 * SECOND;
+        let mut after_an_idle_hour = well(start);
+        after_an_idle_hour.stream.unsettled = Some(start + hour);
+        assert_eq!(ready(&after_an_idle_hour, start + hour + SECOND), Ok(()));
+        assert_eq!(
+            ready(&after_an_idle_hour, late + hour),
+            Err(Reason::Stalled(STALL + SECOND))
+        );
         let mut paused = well(start);
         paused.stream.paused = Some(start);
         assert_eq!(ready(&paused, late), stalled);

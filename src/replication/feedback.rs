@@ -28,7 +28,7 @@ pub(super) struct Feedback {
     asked: bool,
     /// Whether the server has asked although not all is settled.
     pressed: bool,
-    /// After so much silence somebody else is asked whether the server's end is still there.
+    /// After so much silence somebody else is asked whether the server's end is still there, and at work, and again and again.
     silence: Duration,
     witnessed: Instant,
 }
@@ -49,7 +49,7 @@ impl Feedback {
             progress: false,
             asked: false,
             pressed: false,
-            silence: patience * 2,
+            silence: patience + interval,
             witnessed: now,
         }
     }
@@ -92,7 +92,7 @@ impl Feedback {
     pub(super) fn wants_witness(&self, now: Instant) -> bool {
         let since = now.duration_since(self.witnessed);
         let silence = now.duration_since(self.heard);
-        (self.pressed && since >= PRESSED_INTERVAL) || (silence >= self.silence && since >= self.silence)
+        (self.pressed && since >= PRESSED_INTERVAL) || (silence >= self.silence && since >= self.interval / 2)
     }
 
     /// Somebody else is asked.
@@ -149,15 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn a_witness_is_asked_after_the_whole_timeout_and_soon_where_more_is_wanted_than_settled() {
+    fn a_witness_is_asked_where_no_reply_comes_and_soon_where_more_is_wanted_than_settled() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut feedback = Feedback::new(Duration::from_secs(6), start);
+        assert!(!feedback.wants_witness(after(4)));
+        assert!(feedback.wants_witness(after(5)));
+        feedback.asked_witness(after(5));
         assert!(!feedback.wants_witness(after(5)));
-        assert!(feedback.wants_witness(after(6)));
-        feedback.asked_witness(after(6));
-        assert!(!feedback.wants_witness(after(11)));
-        assert!(feedback.wants_witness(after(12)));
+        // With every status update, each of which asks for the reply that is owed.
+        assert!(feedback.wants_witness(after(7)));
+        feedback.asked_witness(after(7));
         feedback.heard(after(12));
         assert!(!feedback.wants_witness(after(12)));
         feedback.asked(false);

@@ -42,7 +42,7 @@ pub struct Remembered {
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// Who it is.
     pub identity: Identity,
     /// Where its timelines end, for each that it went through. Empty where that was not asked for.
@@ -55,7 +55,7 @@ pub(super) struct Found {
 
 /// The end of a timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Switch {
+pub struct Switch {
     /// The timeline that ended.
     pub timeline: u32,
     /// Where the next one branched off.
@@ -145,7 +145,7 @@ impl fmt::Display for Gap {
 ///
 /// # Errors
 /// [`Gap`]
-pub(super) fn compare(remembered: &Remembered, found: &Found) -> Result<Option<Lsn>, Gap> {
+pub fn compare(remembered: &Remembered, found: &Found) -> Result<Option<Lsn>, Gap> {
     let Remembered {
         identity: ours,
         position,

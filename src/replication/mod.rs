@@ -26,7 +26,7 @@ mod connection;
 mod connector;
 mod error;
 mod feedback;
-mod history;
+pub mod history;
 mod intake;
 mod notices;
 mod query;

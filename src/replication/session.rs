@@ -102,7 +102,7 @@ impl Session {
                     });
                 }
                 Attempt::InUse(answer) => {
-                    options.vitals.standing_by(Instant::now());
+                    options.vitals.slot_is_busy(Instant::now());
                     if pause == FIRST_PAUSE {
                         warn!(log, "standing by: another process streams from the slot, waiting until it ends";
                             "event" => "standing_by", "slot" => &options.slot, "answer" => answer);

@@ -13,7 +13,7 @@
 //! long as the source is the same; whether it is, is found out before (see [`history`](super::history)).
 //!
 //! Silence is no sign of death: a walsender that skips a huge transaction says nothing, and an idle one neither. After half the
-//! server's timeout it is asked for a reply. After all of it, a witness is asked over another connection whether the walsender
+//! server's timeout it is asked for a reply. If none comes, a witness is asked over another connection whether the walsender
 //! is still there; if it is not, the connection is lost, although nothing has told so.
 
 mod apart;

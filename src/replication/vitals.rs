@@ -3,7 +3,7 @@
 //! The task that streams writes; probes and metrics read. Writing takes a few atomic stores for each batch of frames, and a
 //! short lock where the state of the connection changes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -94,8 +94,8 @@ pub struct Seen {
     pub paused: Option<Instant>,
     /// When the task last came to its timer.
     pub ticked: Option<Instant>,
-    /// Whether anything that was read to its commit is not settled.
-    pub has_unsettled: bool,
+    /// Since when something that was read to its commit is not settled, at every report.
+    pub unsettled: Option<Instant>,
     /// How often a stream was started again.
     pub reconnects: u64,
     /// Notices about changes without replica identity.
@@ -117,7 +117,7 @@ pub struct Vitals {
     asked: AtomicU64,
     paused: AtomicU64,
     ticked: AtomicU64,
-    has_unsettled: AtomicBool,
+    unsettled: AtomicU64,
     reconnects: AtomicU64,
     missing_identities: AtomicU64,
     other_notices: AtomicU64,
@@ -149,7 +149,7 @@ impl Vitals {
             asked: AtomicU64::default(),
             paused: AtomicU64::default(),
             ticked: AtomicU64::default(),
-            has_unsettled: AtomicBool::default(),
+            unsettled: AtomicU64::default(),
             reconnects: AtomicU64::default(),
             missing_identities: AtomicU64::default(),
             other_notices: AtomicU64::default(),
@@ -170,6 +170,17 @@ impl Vitals {
     /// Another process has what this one waits for.
     pub fn standing_by(&self, now: Instant) {
         self.lock().change(ConnectionState::StandingBy, now);
+    }
+
+    /// Another walsender has the slot. After a connection was lost that is likely our own, which has not noticed yet.
+    pub fn slot_is_busy(&self, now: Instant) {
+        let mut connection = self.lock();
+        let state = if connection.has_streamed {
+            ConnectionState::Reconnecting
+        } else {
+            ConnectionState::StandingBy
+        };
+        connection.change(state, now);
     }
 
     /// The stream starts, or starts again, behind `start`.
@@ -198,16 +209,23 @@ impl Vitals {
         self.lock().change(ConnectionState::Stopped, now);
     }
 
+    /// The stream has ended, and is to be begun anew.
+    pub fn begun_anew(&self, now: Instant) {
+        self.lock().change(ConnectionState::Reconnecting, now);
+        self.unsettled.store(0, Ordering::Relaxed);
+    }
+
     /// Something came from the server, up to `received`, and its WAL ends at `wal_end`.
     pub fn heard(&self, received: Lsn, wal_end: Lsn, now: Instant) {
         self.received.store(received.as_u64(), Ordering::Relaxed);
         self.wal_end.store(wal_end.as_u64(), Ordering::Relaxed);
-        self.is_alive(now);
+        self.heard.store(self.moment(now), Ordering::Relaxed);
+        self.is_alive();
     }
 
-    /// The server is known to be at work, as by having been seen over another connection: its silence means nothing.
-    pub fn is_alive(&self, now: Instant) {
-        self.heard.store(self.moment(now), Ordering::Relaxed);
+    /// The server is known to be at work, as by having been seen over another connection: until it is asked again, its silence
+    /// means nothing.
+    pub fn is_alive(&self) {
         self.asked.store(0, Ordering::Relaxed);
     }
 
@@ -216,7 +234,11 @@ impl Vitals {
         self.ticked.store(self.moment(now), Ordering::Relaxed);
         self.received.store(report.received.as_u64(), Ordering::Relaxed);
         self.confirmed.store(report.confirmed.as_u64(), Ordering::Relaxed);
-        self.has_unsettled.store(report.has_unsettled, Ordering::Relaxed);
+        if report.has_unsettled {
+            self.begin(&self.unsettled, now);
+        } else {
+            self.unsettled.store(0, Ordering::Relaxed);
+        }
         if report.asks {
             self.begin(&self.asked, now);
         }
@@ -260,7 +282,7 @@ impl Vitals {
             asked: self.time(&self.asked),
             paused: self.time(&self.paused),
             ticked: self.time(&self.ticked),
-            has_unsettled: self.has_unsettled.load(Ordering::Relaxed),
+            unsettled: self.time(&self.unsettled),
             reconnects: count(&self.reconnects),
             missing_identities: count(&self.missing_identities),
             other_notices: count(&self.other_notices),
@@ -322,8 +344,25 @@ mod tests {
         vitals.lost(start + 4 * SECOND);
         vitals.connecting(start + 5 * SECOND);
         assert_eq!(state(&vitals), (ConnectionState::Reconnecting, 4 * SECOND));
+        // Our own walsender has the slot for a while; another instance that has the store is something else.
+        vitals.slot_is_busy(start + 5 * SECOND);
+        assert_eq!(state(&vitals), (ConnectionState::Reconnecting, 4 * SECOND));
         vitals.streaming(Lsn::new(7), start + 6 * SECOND);
         assert_eq!(vitals.seen().reconnects, 1);
+        vitals.stopped(start + 7 * SECOND);
+        vitals.begun_anew(start + 8 * SECOND);
+        assert_eq!(state(&vitals), (ConnectionState::Reconnecting, 8 * SECOND));
+        vitals.standing_by(start + 9 * SECOND);
+        assert_eq!(state(&vitals), (ConnectionState::StandingBy, 9 * SECOND));
+    }
+
+    #[test]
+    fn a_slot_that_another_has_from_the_start_is_waited_for() {
+        let start = Instant::now();
+        let vitals = Vitals::new(start);
+        vitals.connecting(start);
+        vitals.slot_is_busy(start + SECOND);
+        assert_eq!(vitals.seen().state, ConnectionState::StandingBy);
     }
 
     #[test]
@@ -338,6 +377,7 @@ mod tests {
         };
         vitals.reports(report(true), start + SECOND);
         vitals.reports(report(true), start + 2 * SECOND);
+        assert_eq!(vitals.seen().asked, Some(start + SECOND));
         vitals.reports(report(false), start + 3 * SECOND);
         let seen = vitals.seen();
         assert_eq!(
@@ -345,13 +385,24 @@ mod tests {
             (Some(start + SECOND), Some(start + 3 * SECOND))
         );
         assert_eq!(
-            (seen.received, seen.confirmed, seen.has_unsettled),
-            (Lsn::new(2), Lsn::new(1), true)
+            (seen.received, seen.confirmed, seen.unsettled),
+            (Lsn::new(2), Lsn::new(1), Some(start + SECOND))
         );
+        // Seen at work, it is asked anew.
+        vitals.is_alive();
+        assert_eq!((vitals.seen().asked, vitals.seen().heard), (None, None));
+        vitals.reports(report(true), start + 3 * SECOND);
+        assert_eq!(vitals.seen().asked, Some(start + 3 * SECOND));
         vitals.heard(Lsn::new(3), Lsn::new(9), start + 4 * SECOND);
         let seen = vitals.seen();
         assert_eq!((seen.asked, seen.heard), (None, Some(start + 4 * SECOND)));
         assert_eq!((seen.received, seen.wal_end), (Lsn::new(3), Lsn::new(9)));
+        let settled = Report {
+            has_unsettled: false,
+            ..report(false)
+        };
+        vitals.reports(settled, start + 5 * SECOND);
+        assert_eq!(vitals.seen().unsettled, None);
     }
 
     #[test]

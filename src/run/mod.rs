@@ -78,15 +78,20 @@ pub async fn run_with(
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
-    let Some(opened) = shutdown.run_until_cancelled(Databases::open(&config)).await else {
-        return Ok(());
-    };
-    let databases = opened?;
-    let store = databases.store.clone();
     // Of their own, so that subscriptions stay fresh and the API answers until the stream has ended.
     let others = CancellationToken::new();
-    let (subscriptions, refreshing) =
-        Subscriptions::load(store.clone(), cache_mode(&config), log.clone(), others.clone()).await?;
+    let opening = async {
+        let databases = Databases::open(&config).await?;
+        let (store, mode) = (databases.store.clone(), cache_mode(&config));
+        let loaded = Subscriptions::load(store, mode, log.clone(), others.clone()).await?;
+        Ok::<_, RunError>((databases, loaded))
+    };
+    let opening = api::answering((&server, metrics_server.as_ref()), &log, opening);
+    let Some(opened) = shutdown.run_until_cancelled(opening).await else {
+        return Ok(());
+    };
+    let (databases, (subscriptions, refreshing)) = opened?;
+    let store = databases.store.clone();
     let watched = (&store, &subscriptions);
     let watched = Watched::start(metrics_server, &config, watched, &log, others.clone());
     let state = api::State {
@@ -141,6 +146,7 @@ async fn stream_for_life(
             Err(error) => return Err(error),
         }
         is_first = false;
+        what.1.delivers_no_more();
         on_gap = OnGap::Stop;
         if shutdown.run_until_cancelled(sleep(ANEW)).await.is_none() {
             return Ok(());

@@ -1,5 +1,7 @@
 //! Connecting to the source for the first time, with what is remembered of it.
 
+use std::sync::Arc;
+
 use pgstream_proto::Lsn;
 use slog::{Logger, info, warn};
 use tokio_util::sync::CancellationToken;
@@ -10,10 +12,11 @@ use crate::config::Config;
 use crate::event::Source;
 use crate::pipeline;
 use crate::replication::{
-    Connector, Gap, Identity, Link, Remembered, ReplicationError, SessionOptions, StartFrom, Witness,
+    Connector, Gap, Identity, Link, Remembered, ReplicationError, SessionOptions, StartFrom, Vitals, Witness,
 };
+use crate::store::slots::{self, Walsender};
 use crate::store::sources::{self, Source as Row};
-use crate::store::{self, PgPool, backlog, slots};
+use crate::store::{self, PgPool, backlog};
 
 /// The source's epoch as long as its history is unbroken.
 pub(super) const FIRST_EPOCH: u32 = 1;
@@ -47,6 +50,7 @@ pub(super) async fn connect(
 ) -> Result<Connected, RunError> {
     let Memory { store, term, on_gap } = *memory;
     let slot = &config.slot;
+    let vitals = Arc::clone(&options.vitals);
     let mut connector = Connector {
         url: config.source.clone(),
         options,
@@ -120,7 +124,7 @@ pub(super) async fn connect(
         link: Link {
             session,
             connector,
-            witness: witness(catalog.clone(), slot.clone()),
+            witness: witness(catalog.clone(), slot.clone(), vitals),
         },
         source,
         row,
@@ -181,10 +185,16 @@ async fn highest_mark(store: &PgPool, known: Option<&Row>) -> Result<Lsn, RunErr
     Ok(ours.map(|mark| mark.commit_lsn).max().unwrap_or(Lsn::ZERO))
 }
 
-/// Asks the source itself, over another connection.
-fn witness(catalog: PgPool, slot: String) -> Witness {
+/// Asks the source itself, over another connection. The silence of a walsender that is at work means nothing.
+fn witness(catalog: PgPool, slot: String, vitals: Arc<Vitals>) -> Witness {
     Box::new(move |pid| {
-        let (catalog, slot) = (catalog.clone(), slot.clone());
-        Box::pin(async move { slots::is_streamed_by(&catalog, &slot, pid).await })
+        let (catalog, slot, vitals) = (catalog.clone(), slot.clone(), Arc::clone(&vitals));
+        Box::pin(async move {
+            let walsender = slots::walsender(&catalog, &slot, pid).await?;
+            if walsender == Walsender::AtWork {
+                vitals.is_alive();
+            }
+            Some(walsender != Walsender::Gone)
+        })
     })
 }

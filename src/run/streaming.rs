@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::databases::Databases;
 use super::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
+use super::refusal::explained;
 use super::rows::{Beside, Planned, wake};
 use super::source::{Connected, Memory, connect};
 use super::watched::Watched;
@@ -194,6 +195,7 @@ pub(super) async fn stream_changes(
             warn!(log, "the stream is begun anew: what was not settled may be sent twice"; "event" => "begun_anew", "why" => #&error);
             Ok(Ended::Anew)
         }
+        (Err(StreamError::Replication(error)), _) => Err(explained(error, &databases.catalog).await),
         (Err(error), _) => Err(error.into()),
     }
 }

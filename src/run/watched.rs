@@ -1,4 +1,5 @@
-//! What is seen of the program from outside: made first, so that probes are answered from the beginning.
+//! What is seen of the program from outside, once its databases are open. Before that, [`answering`](crate::api::answering)
+//! answers probes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -71,6 +72,12 @@ impl Watched {
             dispatcher: Arc::clone(dispatcher),
             budget: Arc::clone(budget),
         });
+    }
+
+    /// No changes are delivered until they are again. The next life of the engine may be long in coming.
+    pub(super) fn delivers_no_more(&self) {
+        self.monitor.forget();
+        self.vitals.begun_anew(Instant::now());
     }
 
     /// Where it is told how far the slot is behind.

@@ -87,6 +87,7 @@ pub(crate) mod tests {
             safe_wal_size: None,
             max_slot_wal_keep_size: None,
             sync_state: None,
+            synchronous_standby_names: String::new(),
         };
         change(&mut status);
         status

@@ -25,8 +25,7 @@ pub fn finding(
 ) -> Option<Finding> {
     let names = parse(setting);
     let is_counted = sync_state.is_some_and(is_counted);
-    let would_be = names.names.iter().any(|name| is_named(name, application_name));
-    if !is_counted && !would_be {
+    if !is_counted && !names.mean(application_name) {
         return None;
     }
     let how = match sync_state.filter(|_| is_counted) {
@@ -45,6 +44,18 @@ pub fn finding(
             statement(&names, application_name, standbys)
         ),
     ))
+}
+
+/// Whether this setting means a walsender of this name.
+#[must_use]
+pub fn is_meant(setting: &str, application_name: &str) -> bool {
+    parse(setting).mean(application_name)
+}
+
+impl Names {
+    fn mean(&self, application_name: &str) -> bool {
+        self.names.iter().any(|name| is_named(name, application_name))
+    }
 }
 
 /// Whether transactions wait for a walsender in this state, or may have to.

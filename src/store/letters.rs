@@ -176,6 +176,24 @@ pub async fn count(pool: &PgPool, filter: &LetterFilter) -> Result<Vec<LetterCou
     Ok(rows.into_iter().map(counted).collect())
 }
 
+/// How many letters there are of endpoints, and how many without one: no more than `most` of each are counted.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn count_some(pool: &PgPool, most: u32) -> Result<(u64, u64), StoreError> {
+    let (of_endpoints, without): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM (SELECT FROM pgstream.webhook_dead_letters
+                                        WHERE endpoint IS NOT NULL LIMIT $1) AS first),
+                (SELECT count(*) FROM (SELECT FROM pgstream.webhook_dead_letters
+                                        WHERE endpoint IS NULL LIMIT $1) AS first)",
+    )
+    .bind(i64::from(most))
+    .fetch_one(pool)
+    .await
+    .map_err(reading())?;
+    Ok((of_endpoints.unsigned_abs(), without.unsigned_abs()))
+}
+
 /// The number of a replay that begins now.
 ///
 /// # Errors

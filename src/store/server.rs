@@ -77,6 +77,7 @@ impl FromRow<'_, PgRow> for Server {
 pub async fn describe(pool: &PgPool) -> Result<Server, StoreError> {
     sqlx::query_as(
         // pg_settings leaves out what the role may not see, where current_setting() would fail.
+        // pg_stat_replication shows everybody that a walsender is there, where pg_stat_activity hides what a session is.
         // rds_replication is what hosted PostgreSQL has in the place of the REPLICATION attribute.
         "SELECT current_setting('server_version') AS version,
                 current_setting('server_version_num')::integer AS version_num,
@@ -85,7 +86,7 @@ pub async fn describe(pool: &PgPool) -> Result<Server, StoreError> {
                 current_setting('max_replication_slots')::bigint AS max_replication_slots,
                 (SELECT count(*) FROM pg_replication_slots) AS slots,
                 current_setting('max_wal_senders')::bigint AS max_wal_senders,
-                (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender') AS wal_senders,
+                (SELECT count(*) FROM pg_stat_replication) AS wal_senders,
                 (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries') AS output_plugin_libraries,
                 current_database()::text AS database,
                 current_user::text AS role,
@@ -213,6 +214,49 @@ pub async fn wal_end(pool: &PgPool) -> Result<Lsn, StoreError> {
         .map_err(StoreError::query(ACTION))?;
     end.parse()
         .map_err(|_| StoreError::query(ACTION)(sqlx::Error::Decode(format!("{end:?} is not an LSN").into())))
+}
+
+/// Who a server is, and where its WAL ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// The identifier of the database cluster.
+    pub system_identifier: u64,
+    /// Its timeline.
+    pub timeline: u32,
+    /// The end of the WAL that is on disk.
+    pub wal_end: Lsn,
+}
+
+/// Asks a server who it is. `None` if it is a stand-by, or the role may not ask.
+///
+/// # Errors
+/// [`StoreError::Query`]
+pub async fn identify(pool: &PgPool) -> Result<Option<Identified>, StoreError> {
+    const ACTION: &str = "ask the server who it is";
+    // The last checkpoint may be of the timeline before; the name of the file that is written begins with the present one.
+    let asked = sqlx::query_as(
+        "SELECT system_identifier::text, left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_wal_flush_lsn()::text
+           FROM pg_control_system() WHERE NOT pg_is_in_recovery()",
+    );
+    let asked: Result<Option<(String, String, String)>, _> = asked
+        .fetch_optional(pool)
+        .await
+        .map_err(StoreError::query(ACTION));
+    let found = match asked {
+        Err(error) if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) => return Ok(None),
+        asked => asked?,
+    };
+    let Some((system_identifier, timeline, wal_end)) = found else {
+        return Ok(None);
+    };
+    let odd = |text: &str| StoreError::query(ACTION)(sqlx::Error::Decode(format!("{text:?} is odd").into()));
+    // The server has it as a signed number.
+    let identifier: i64 = system_identifier.parse().map_err(|_| odd(&system_identifier))?;
+    Ok(Some(Identified {
+        system_identifier: identifier.cast_unsigned(),
+        timeline: u32::from_str_radix(&timeline, 16).map_err(|_| odd(&timeline))?,
+        wal_end: wal_end.parse().map_err(|_| odd(&wal_end))?,
+    }))
 }
 
 /// When the server was started: another time means that it was restarted, or is another one.

@@ -27,8 +27,10 @@ pub struct SlotStatus {
     pub safe_wal_size: Option<i64>,
     /// `max_slot_wal_keep_size` in bytes; `None` where slots may keep any amount.
     pub max_slot_wal_keep_size: Option<u64>,
-    /// `sync_state` of the walsender that streams from it.
+    /// `sync_state` of the walsender that streams from it. Only members of `pg_read_all_stats` may see it.
     pub sync_state: Option<String>,
+    /// `synchronous_standby_names`, which everybody may see.
+    pub synchronous_standby_names: String,
 }
 
 impl FromRow<'_, PgRow> for SlotStatus {
@@ -48,6 +50,7 @@ impl FromRow<'_, PgRow> for SlotStatus {
             safe_wal_size: row.try_get("safe_wal_size")?,
             max_slot_wal_keep_size: bytes("max_slot_wal_keep_size")?,
             sync_state: row.try_get("sync_state")?,
+            synchronous_standby_names: row.try_get("synchronous_standby_names")?,
         })
     }
 }
@@ -67,7 +70,7 @@ pub async fn find(pool: &PgPool, name: &str) -> Result<Option<SlotStatus>, Store
                 extract(epoch FROM r.flush_lag)::double precision AS lag_seconds,
                 (SELECT nullif(setting::bigint, -1) * 1048576 FROM pg_settings
                   WHERE name = 'max_slot_wal_keep_size') AS max_slot_wal_keep_size,
-                r.sync_state
+                r.sync_state, current_setting('synchronous_standby_names') AS synchronous_standby_names
            FROM pg_replication_slots AS s
           CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                                   ELSE pg_current_wal_lsn() END) AS wal (written)

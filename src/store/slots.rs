@@ -87,30 +87,49 @@ pub async fn find(pool: &PgPool, name: &str) -> Result<Option<Slot>, StoreError>
     .map_err(StoreError::query("look up the replication slot"))
 }
 
-/// Whether this process of the server streams from the slot. `None` if that cannot be found out. A server that lets nobody
-/// in because it is shut down, or starts, has none, where it says so itself: that it cannot be reached means nothing for a
-/// connection that is there already.
-pub async fn is_streamed_by(pool: &PgPool, name: &str, pid: i32) -> Option<bool> {
+/// A process of the server that has streamed from a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walsender {
+    /// It does not any more.
+    Gone,
+    /// It does.
+    There,
+    /// It does, and waits for nobody at this moment.
+    AtWork,
+}
+
+/// What this process of the server does, which has streamed from the slot. `None` if that cannot be found out. A server that
+/// lets nobody in because it is shut down, or starts, has none, where it says so itself: that it cannot be reached means
+/// nothing for a connection that is there already.
+///
+/// One that is idle, or stands still since it was, waits for something: for WAL, or for us. One that stands still in the
+/// middle of its work cannot be told from one that goes on with it.
+pub async fn walsender(pool: &PgPool, name: &str, pid: i32) -> Option<Walsender> {
     const CANNOT_CONNECT_NOW: &str = "57P03";
     // A session of its own: the pool would try for long to get another one where the server lets nobody in.
-    let is_active = async {
+    let looking = async {
         let mut session = PgConnection::connect_with(&pool.connect_options()).await?;
-        let is_active = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active_pid = $2)",
+        // What it is is hidden from roles that may not see what it waits for either.
+        let is_at_work: Result<Option<bool>, _> = sqlx::query_scalar(
+            "SELECT coalesce(a.backend_type = 'walsender' AND coalesce(a.wait_event_type, '') IN ('', 'IO', 'LWLock'), false)
+               FROM pg_replication_slots AS s LEFT JOIN pg_stat_activity AS a ON a.pid = s.active_pid
+              WHERE s.slot_name = $1 AND s.active_pid = $2",
         )
         .bind(name)
         .bind(pid)
-        .fetch_one(&mut session)
+        .fetch_optional(&mut session)
         .await;
         close(session).await;
-        is_active
+        is_at_work
     };
-    match timeout(ANSWER, is_active).await {
-        Ok(Ok(is_active)) => Some(is_active),
+    match timeout(ANSWER, looking).await {
+        Ok(Ok(None)) => Some(Walsender::Gone),
+        Ok(Ok(Some(Walsender::Gone))) => Some(Walsender::There),
+        Ok(Ok(Some(true))) => Some(Walsender::AtWork),
         Ok(Err(error)) => {
             let error = StoreError::query("ask who streams from the slot")(error);
             let lets_nobody_in = error.sqlstate() == Some(CANNOT_CONNECT_NOW) && !error.is_of_the_way();
-            lets_nobody_in.then_some(false)
+            lets_nobody_in.then_some(Walsender::Gone)
         }
         Err(_) => None,
     }
@@ -253,7 +272,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use super::{Creation, is_streamed_by};
+    use super::{Creation, Walsender, walsender};
     use crate::config::PgUrl;
     use crate::store::relay::Relay;
 
@@ -283,10 +302,10 @@ mod tests {
             listener.local_addr().unwrap().port()
         });
         for (servers, expected) in [
-            (vec![shut_down], Some(false)),
+            (vec![shut_down], Some(Walsender::Gone)),
             (vec![dead], None),
             // It is on the first.
-            (vec![shut_down, dead], Some(false)),
+            (vec![shut_down, dead], Some(Walsender::Gone)),
             (vec![dead, shut_down], None),
         ] {
             let hosts: Vec<String> = servers.iter().map(|port| format!("127.0.0.1:{port}")).collect();
@@ -295,7 +314,7 @@ mod tests {
             let options = relay.lead(PgConnectOptions::new_without_pgpass().username("u"));
             let serving = tokio::spawn(relay.serve(pending()));
             let pool = PgPoolOptions::new().connect_lazy_with(options);
-            assert_eq!(is_streamed_by(&pool, "slot", 1).await, expected, "{servers:?}");
+            assert_eq!(walsender(&pool, "slot", 1).await, expected, "{servers:?}");
             serving.abort();
         }
     }

@@ -194,6 +194,19 @@ impl Program {
         }
     }
 
+    /// Waits until it says that it is ready.
+    pub(crate) fn wait_until_ready(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let answered = self.ask("GET", "/readyz");
+            if answered.status == 200 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not in time: {}", answered.body);
+            thread::sleep(POLL);
+        }
+    }
+
     /// Its metrics.
     pub(crate) fn metrics(&self) -> Exposition {
         Exposition::of(&self.ask("GET", "/metrics"))

@@ -32,9 +32,13 @@ impl StatusCommand {
             targets,
             errors,
         } = read(context, &self.sources());
+        let (filter, plugin) = config
+            .map(|config| (config.filter, config.plugin))
+            .unwrap_or_default();
         let options = StatusOptions {
             targets,
-            filter: config.map(|config| config.filter).unwrap_or_default(),
+            filter,
+            plugin,
             config_errors: errors,
         };
         let found = context.block_on_in_time(status(&options))?;

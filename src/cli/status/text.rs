@@ -2,7 +2,9 @@
 
 use crate::cli::findings::{bytes_or, list, section};
 use crate::operator::backfills::BackfillTable;
-use crate::setup::status::document::{Initialisation, SlotReport, SnapshotReport, SourceReport, Status};
+use crate::setup::status::document::{
+    Initialisation, RememberedReport, SlotReport, SnapshotReport, SourceReport, Status, counted,
+};
 
 /// Everything below the first line.
 pub(super) fn of(found: &Status) -> String {
@@ -14,6 +16,9 @@ pub(super) fn of(found: &Status) -> String {
     );
     if let Some(slot) = &found.slot {
         section(&mut text, "Replication slot status", &slot_lines(slot));
+    }
+    if let Some(known) = &found.remembered {
+        section(&mut text, "Remembered source", &remembered(known));
     }
     section(
         &mut text,
@@ -124,6 +129,15 @@ fn slot_lines<'a>(slot: &SlotReport) -> Vec<(&'a str, Option<String>)> {
     lines
 }
 
+fn remembered<'a>(known: &RememberedReport) -> Vec<(&'a str, Option<String>)> {
+    vec![
+        ("System identifier", Some(known.system_identifier.clone())),
+        ("Timeline", Some(known.timeline.to_string())),
+        ("Epoch", Some(known.epoch.to_string())),
+        ("Confirmed LSN", Some(known.confirmed_lsn.clone())),
+    ]
+}
+
 fn source_lines<'a>(source: &SourceReport) -> Vec<(&'a str, Option<String>)> {
     let mut lines = vec![("Reachable", Some(source.reach.reachable.to_string()))];
     if source.reach.reachable {
@@ -149,18 +163,18 @@ fn delivery_lines<'a>(found: &Status) -> Vec<(&'a str, Option<String>)> {
             "Endpoints in trouble",
             found.endpoints_in_trouble.as_ref().map(|list| count(list.len())),
         ),
-        ("Backlog events", backlog.map(|backlog| backlog.rows.to_string())),
+        ("Backlog events", backlog.map(|backlog| counted(backlog.rows))),
         (
             "Backlog bytes",
             backlog.map(|backlog| bytes_or(Some(backlog.bytes), "")),
         ),
         (
             "Dead letters",
-            letters.map(|letters| letters.undelivered.to_string()),
+            letters.map(|letters| counted(letters.undelivered)),
         ),
         (
             "Unparsable records",
-            letters.map(|letters| letters.without_endpoint.to_string()),
+            letters.map(|letters| counted(letters.without_endpoint)),
         ),
         (
             "Tables without replica identity",
@@ -169,7 +183,7 @@ fn delivery_lines<'a>(found: &Status) -> Vec<(&'a str, Option<String>)> {
                 .as_ref()
                 .map(|list| count(list.len())),
         ),
-        ("Held changes", held.map(|held| held.changes.to_string())),
+        ("Held changes", held.map(|held| counted(held.changes))),
         ("Held bytes", held.map(|held| bytes_or(Some(held.bytes), ""))),
     ];
     if let Some(oldest) = backlog.and_then(|backlog| backlog.oldest.clone()) {

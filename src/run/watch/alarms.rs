@@ -3,10 +3,11 @@
 //! - Lag: when it has passed [`FIRST_LAG`], and again each time it has doubled; and when it is below half of that again.
 //! - Risk: when it is higher than what was told; and once it has been none for [`CALM`] looks, so that a slot that goes to
 //!   and fro is told of once.
-//! - Counted as a synchronous standby: once, and when that is over.
+//! - Counted as a synchronous standby: once, and when that is over. Where the role may not see that of its walsender, the
+//!   server's setting tells.
 
 use crate::setup::slot_risk::{SlotRisk, risk};
-use crate::setup::synchronous::is_counted;
+use crate::setup::synchronous::{is_counted, is_meant};
 use crate::store::slot_status::SlotStatus;
 
 /// The lag that is told first, in bytes.
@@ -34,6 +35,8 @@ pub(super) enum Alarm {
 /// What was told.
 #[derive(Debug)]
 pub(super) struct Alarms {
+    /// What our walsender is called.
+    application_name: String,
     /// The lag from which on it is told, or told again.
     next_lag: u64,
     risk: SlotRisk,
@@ -41,18 +44,18 @@ pub(super) struct Alarms {
     is_synchronous: bool,
 }
 
-impl Default for Alarms {
-    fn default() -> Self {
+impl Alarms {
+    /// Nothing was told yet of a slot whose walsender is called so.
+    pub(super) fn new(application_name: &str) -> Self {
         Self {
+            application_name: application_name.to_owned(),
             next_lag: FIRST_LAG,
             risk: SlotRisk::None,
             calm: 0,
             is_synchronous: false,
         }
     }
-}
 
-impl Alarms {
     /// What is to be told of what was seen now.
     pub(super) fn look(&mut self, status: &SlotStatus) -> Vec<Alarm> {
         [self.lag(status), self.risk(status), self.synchronous(status)]
@@ -94,8 +97,12 @@ impl Alarms {
     }
 
     fn synchronous(&mut self, status: &SlotStatus) -> Option<Alarm> {
-        // Nothing is known while no walsender is there.
-        let is_synchronous = is_counted(status.sync_state.as_deref()?);
+        let is_synchronous = match status.sync_state.as_deref() {
+            Some(state) => is_counted(state),
+            None if status.active => is_meant(&status.synchronous_standby_names, &self.application_name),
+            // Nothing is known while no walsender is there.
+            None => return None,
+        };
         if is_synchronous == self.is_synchronous {
             return None;
         }
@@ -115,7 +122,7 @@ mod tests {
 
     #[test]
     fn lag_is_told_when_it_has_doubled_and_when_it_is_gone() {
-        let mut alarms = Alarms::default();
+        let mut alarms = Alarms::new("pgstream");
         let mebibytes = [
             (1, None),
             (255, None),
@@ -140,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_risk_is_told_when_it_rises_and_when_it_has_long_been_over() {
-        let mut alarms = Alarms::default();
+        let mut alarms = Alarms::new("pgstream");
         let seen = |wal_status: &str, safe: i64| {
             sample(|it| {
                 it.slot.wal_status = Some(wal_status.to_owned());
@@ -167,8 +174,13 @@ mod tests {
 
     #[test]
     fn commits_that_wait_for_us_are_told_once() {
-        let mut alarms = Alarms::default();
-        let seen = |state: Option<&str>| sample(|it| it.sync_state = state.map(str::to_owned));
+        let mut alarms = Alarms::new("pgstream");
+        let seen = |state: Option<&str>| {
+            sample(|it| {
+                it.sync_state = state.map(str::to_owned);
+                it.active = state.is_some();
+            })
+        };
         for (state, told) in [
             (Some("async"), None),
             (Some("potential"), Some(Alarm::Synchronous)),
@@ -178,6 +190,20 @@ mod tests {
             (Some("async"), Some(Alarm::NotSynchronous)),
         ] {
             assert_eq!(alarms.look(&seen(state)), Vec::from_iter(told), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_may_not_see_its_walsender_is_told_by_the_setting() {
+        let mut alarms = Alarms::new("hooks");
+        let seen = |names: &str| sample(|it| names.clone_into(&mut it.synchronous_standby_names));
+        for (names, told) in [
+            ("replica, pgstream", None),
+            ("ANY 1 (replica, Hooks)", Some(Alarm::Synchronous)),
+            ("*", None),
+            ("", Some(Alarm::NotSynchronous)),
+        ] {
+            assert_eq!(alarms.look(&seen(names)), Vec::from_iter(told), "{names:?}");
         }
     }
 }

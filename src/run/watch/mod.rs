@@ -26,25 +26,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Watches the slot of this name for as long as it is polled, and sets how far it is behind.
 pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, lag: Figure, log: Logger) {
+    let lag = Known(lag);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut alarms = Alarms::default();
+    let mut alarms = Alarms::new(name(&url));
     loop {
         ticks.tick().await;
         let status = match timeout(PATIENCE, slot_status::find(&source, &slot)).await {
             Ok(Ok(status)) => status,
             // Whoever streams has more to say of a server that does not answer.
             Ok(Err(error)) => {
+                lag.0.set(None);
                 debug!(log, "cannot look at the replication slot"; "slot" => &slot, "error" => #&error);
                 continue;
             }
             Err(_) => {
+                lag.0.set(None);
                 debug!(log, "no answer about the replication slot"; "slot" => &slot, "within_s" => PATIENCE.as_secs());
                 continue;
             }
         };
-        let known = status.as_ref().and_then(|status| status.lag_bytes);
-        lag.set(known);
+        lag.0.set(status.as_ref().and_then(|status| status.lag_bytes));
         let Some(status) = status else {
             continue;
         };
@@ -57,6 +59,15 @@ pub(super) async fn watch(source: PgPool, url: PgUrl, slot: String, lag: Figure,
                 alarm => tell(&log, &slot, &status, alarm),
             }
         }
+    }
+}
+
+/// A figure that is known for as long as somebody looks.
+struct Known(Figure);
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.0.set(None);
     }
 }
 
@@ -90,6 +101,11 @@ fn tell(log: &Logger, slot: &str, status: &SlotStatus, alarm: Alarm) {
     }
 }
 
+/// What our walsender is called.
+fn name(url: &PgUrl) -> &str {
+    url.application_name.as_deref().unwrap_or("pgstream")
+}
+
 /// With the statement that mends it, for which the server has to be asked once more.
 fn tell_synchronous(
     log: &Logger,
@@ -97,7 +113,7 @@ fn tell_synchronous(
     status: &SlotStatus,
     asked: Option<Result<slot_status::Synchronous, StoreError>>,
 ) {
-    let name = url.application_name.as_deref().unwrap_or("pgstream");
+    let name = name(url);
     let asked = asked.and_then(Result::ok);
     let finding = asked.and_then(|asked| {
         synchronous::finding(status.sync_state.as_deref(), &asked.names, name, &asked.standbys)
@@ -108,4 +124,19 @@ fn tell_synchronous(
     );
     warn!(log, "counted as a synchronous standby: commits wait for webhooks to be delivered";
         "event" => "synchronous", "sync_state" => status.sync_state.clone(), "application_name" => name, "remedy" => remedy);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_known_once_nobody_looks() {
+        let figure = Figure::default();
+        let known = Known(figure.clone());
+        known.0.set(Some(7));
+        assert_eq!(figure.get(), Some(7));
+        drop(known);
+        assert_eq!(figure.get(), None);
+    }
 }

@@ -1,5 +1,8 @@
 //! What there is to say of endpoints, of what was given up, and of rows that are read. Pure.
 
+use std::fmt;
+
+use super::document::counted;
 use super::store::StoreFacts;
 use crate::setup::findings::Finding;
 
@@ -15,7 +18,7 @@ pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &
             .as_ref()
             .map_or_else(String::new, |reason| format!(": {reason}"));
         let message = format!("endpoint {} is {}{since}{reason}", endpoint.url, endpoint.state);
-        let url = &endpoint.url;
+        let url = Pasted(&endpoint.url);
         let (list, remedy) = match endpoint.state.as_str() {
             "paused" => (&mut *problems, format!("run pgstream endpoints resume {url}")),
             "disabled" => (&mut *problems, format!("run pgstream endpoints enable {url}")),
@@ -36,7 +39,7 @@ pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &
                 "dead_letters",
                 format!(
                     "{} events could not be delivered and are dead letters",
-                    letters.undelivered
+                    counted(letters.undelivered)
                 ),
                 "look at them with pgstream deadletters list, and run pgstream deadletters replay or discard",
             ));
@@ -46,13 +49,27 @@ pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &
                 "unparsable_records",
                 format!(
                     "{} records of the stream were delivered to nobody, because they could not be read or were skipped",
-                    letters.without_endpoint
+                    counted(letters.without_endpoint)
                 ),
                 "look at them with pgstream deadletters show ID, and run pgstream deadletters discard",
             ));
         }
     }
     snapshot_findings(facts, problems, hints);
+}
+
+/// A word as it can be pasted into a shell.
+struct Pasted<'a>(&'a str);
+
+impl fmt::Display for Pasted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
+        if !self.0.is_empty() && self.0.chars().all(is_plain) {
+            f.write_str(self.0)
+        } else {
+            write!(f, "'{}'", self.0.replace('\'', r"'\''"))
+        }
+    }
 }
 
 fn snapshot_findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &mut Vec<Finding>) {
@@ -89,5 +106,21 @@ fn snapshot_findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &mu
             ),
             "mend the cause and ask for it again with pgstream backfill",
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        for (url, pasted) in [
+            ("https://h:8443/hooks/a_b", "https://h:8443/hooks/a_b"),
+            ("https://h/x?a=1&b=2", "'https://h/x?a=1&b=2'"),
+            ("https://h/it's", r"'https://h/it'\''s'"),
+        ] {
+            assert_eq!(Pasted(url).to_string(), pasted);
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::operator::backfills::Backfill;
 use crate::operator::snapshots::SnapshotTable;
 use crate::setup::findings::{Finding, NotLookedAt, Verdict};
 use crate::store::PgPool;
+use crate::store::figures::COUNTED_ROWS;
 
 /// The whole of it.
 #[derive(Debug, Serialize)]
@@ -26,6 +27,8 @@ pub struct Status {
     pub initialisation: Initialisation,
     /// The replication slot; `null` where there is none, too.
     pub slot: Option<SlotReport>,
+    /// What the store remembers of the source; `null` where the slot was never streamed, too.
+    pub remembered: Option<RememberedReport>,
     /// The configuration.
     pub config: ConfigReport,
     /// The database whose changes are streamed.
@@ -107,6 +110,19 @@ pub struct SlotReport {
     pub synced: bool,
     /// `sync_state` of its walsender.
     pub sync_state: Option<String>,
+}
+
+/// What is remembered of the source from one start to the next one.
+#[derive(Debug, Serialize)]
+pub struct RememberedReport {
+    /// The identifier of the database cluster, as text: it may be larger than numbers of JSON are exact.
+    pub system_identifier: String,
+    /// Its timeline.
+    pub timeline: u32,
+    /// Part of the ids of its changes.
+    pub epoch: u32,
+    /// Everything up to this position is settled.
+    pub confirmed_lsn: String,
 }
 
 /// The configuration.
@@ -193,20 +209,30 @@ pub struct TroubledEndpoint {
 /// What waits for endpoints in the store.
 #[derive(Debug, Default, Serialize)]
 pub struct BacklogReport {
-    /// The events.
+    /// The events; 100000 stands for more as well.
     pub rows: u64,
-    /// Their bytes.
+    /// The bytes of those that were counted.
     pub bytes: u64,
     /// Since when the oldest waits (RFC 3339, UTC).
     pub oldest: Option<String>,
     /// The endpoints that any wait for.
-    pub endpoints: usize,
+    pub endpoints: u64,
+}
+
+/// A number of rows for people. No more than so many are counted.
+#[must_use]
+pub fn counted(rows: u64) -> String {
+    if rows >= u64::from(COUNTED_ROWS) {
+        format!("{COUNTED_ROWS} or more")
+    } else {
+        rows.to_string()
+    }
 }
 
 /// What was not delivered for good.
 #[derive(Debug, Default, Serialize)]
 pub struct DeadLetterReport {
-    /// Events of endpoints.
+    /// Events of endpoints; 100000 stands for more as well.
     pub undelivered: u64,
     /// Records without an endpoint: such as could not be read.
     pub without_endpoint: u64,
@@ -245,8 +271,19 @@ pub struct SnapshotReport {
 pub struct HeldReport {
     /// Tables whose changes are held back for an endpoint.
     pub holds: u64,
-    /// The changes.
+    /// The changes; 100000 stands for more as well.
     pub changes: u64,
-    /// Their bytes.
+    /// The bytes of those that were counted.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_counted_to_its_end_is_said_to_be_so() {
+        assert_eq!(counted(99_999), "99999");
+        assert_eq!(counted(100_000), "100000 or more");
+    }
 }

@@ -3,7 +3,7 @@
 use super::document::UnidentifiedTable;
 use super::source::SourceFacts;
 use super::store::StoreFacts;
-use crate::filter::TableFilter;
+use crate::filter::{PluginOptions, TableFilter};
 use crate::setup::findings::Finding;
 use crate::setup::precondition::Quoted;
 use crate::store::replica_identity::Unidentified;
@@ -13,7 +13,7 @@ use crate::subscription::model::{EventType, Subscription};
 pub(super) fn unidentified(
     of_source: &SourceFacts,
     of_store: &StoreFacts,
-    filter: &TableFilter,
+    (filter, plugin): (&TableFilter, &PluginOptions),
 ) -> Option<Vec<UnidentifiedTable>> {
     let tables = of_source.unidentified.as_ref()?;
     let subscriptions = of_store.subscriptions.as_ref()?;
@@ -24,7 +24,7 @@ pub(super) fn unidentified(
             .map(|(schema, table)| (schema.as_str(), table.as_str()));
         let own = (table.schema.as_str(), table.table.as_str());
         let is_subscribed = |subscription: &Subscription| asks_for(subscription, own, root);
-        filter.takes(own, root) && subscriptions.iter().any(is_subscribed)
+        filter.takes(own, root) && plugin.sends(own) && subscriptions.iter().any(is_subscribed)
     };
     let report = |table: &Unidentified| UnidentifiedTable {
         schema: table.schema.clone(),

@@ -5,7 +5,7 @@ use super::document::{
 };
 use super::source::SourceFacts;
 use super::store::StoreFacts;
-use super::{StatusOptions, deliveries, identity};
+use super::{StatusOptions, deliveries, history, identity};
 use crate::config::Targets;
 use crate::setup::findings::{DOCUMENT_VERSION, Finding, NotLookedAt, Verdict};
 use crate::setup::preconditions::{self, Wanted};
@@ -24,6 +24,7 @@ pub(super) fn without_targets(config: ConfigReport) -> Status {
         not_looked_at: Vec::new(),
         initialisation: Initialisation::default(),
         slot: None,
+        remembered: None,
         config,
         source: SourceReport::default(),
         store: Reach::default(),
@@ -54,10 +55,11 @@ pub(super) fn judge(
     let of_store = of_store.unwrap_or_default();
     initialisation_problems(targets, &of_source, &of_store, &mut problems);
     let synchronous = synchronous_standby(targets, &of_source);
-    let unidentified = identity::unidentified(&of_source, &of_store, &options.filter);
+    let unidentified = identity::unidentified(&of_source, &of_store, (&options.filter, &options.plugin));
     problems.extend(of_source.server.iter().flat_map(server_problems));
     hints.extend(of_source.server.as_ref().and_then(encoding_hint));
     slot_findings(targets, &of_source, &mut problems, &mut hints);
+    history::findings(targets, (&of_source, &of_store), &mut problems, &mut hints);
     problems.extend(synchronous.clone().flatten());
     problems.extend(unidentified.iter().flatten().map(identity::problem));
     deliveries::findings(&of_store, &mut problems, &mut hints);
@@ -84,6 +86,7 @@ pub(super) fn judge(
             .slot
             .flatten()
             .map(|slot| slot_report(&targets.slot, slot)),
+        remembered: of_store.remembered.flatten().map(history::report),
         config,
         source: SourceReport {
             reach: source,
@@ -157,7 +160,7 @@ fn initialisation_problems(
         problems.push(Finding::new(
             "slot_missing",
             format!("replication slot {} does not exist", targets.slot),
-            "run pgstream init; where there was one, changes since it was dropped are not delivered",
+            history::remedy_of_a_missing_slot(of_store),
         ));
     }
 }

@@ -6,6 +6,7 @@
 
 mod deliveries;
 pub mod document;
+mod history;
 mod identity;
 mod judge;
 mod source;
@@ -18,7 +19,7 @@ pub(super) use self::judge::{config_problems, encoding_hint, unreachable};
 use super::findings::LIMIT;
 use super::reach::side_by_side;
 use crate::config::Targets;
-use crate::filter::TableFilter;
+use crate::filter::{PluginOptions, TableFilter};
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct StatusOptions {
     pub targets: Option<Targets>,
     /// Which tables' changes are taken.
     pub filter: TableFilter,
+    /// Which tables the output plugin is told of by name.
+    pub plugin: PluginOptions,
     /// What is wrong with the configuration.
     pub config_errors: Vec<String>,
 }

@@ -1,9 +1,11 @@
 //! What is looked at in the source.
 
+use pgstream_proto::Lsn;
 use tokio::time::Instant;
 
 use super::document::MigrationReport;
 use crate::config::Targets;
+use crate::replication::Identity;
 use crate::setup::findings::{NotLookedAt, by, keep};
 use crate::store::migrate::{self, Applied, AppliedState};
 use crate::store::replica_identity::{self, Unidentified};
@@ -16,6 +18,8 @@ use crate::store::{MigrationSet, PgPool};
 pub(super) struct SourceFacts {
     pub(super) server: Option<Server>,
     pub(super) slot: Option<Option<SlotStatus>>,
+    /// Who it is and where its WAL ends; `None` where that is not for this role to know, or it is a stand-by.
+    pub(super) identity: Option<Option<(Identity, Lsn)>>,
     pub(super) synchronous: Option<Synchronous>,
     pub(super) schema: Option<OwnSchema>,
     pub(super) migration: Option<MigrationReport>,
@@ -25,9 +29,10 @@ pub(super) struct SourceFacts {
 
 /// Looks at all of it side by side, what the catalogs alone can tell first.
 pub(super) async fn look(pool: &PgPool, targets: &Targets, deadline: Instant) -> SourceFacts {
-    let (server, slot, synchronous, schema, migration, unidentified) = tokio::join!(
+    let (server, slot, identity, synchronous, schema, migration, unidentified) = tokio::join!(
         by(deadline, server::describe(pool)),
         by(deadline, slot_status::find(pool, &targets.slot)),
+        by(deadline, server::identify(pool)),
         by(deadline, slot_status::synchronous(pool)),
         by(deadline, server::own_schema(pool)),
         by(deadline, migrate::applied(pool, MigrationSet::Source)),
@@ -37,6 +42,15 @@ pub(super) async fn look(pool: &PgPool, targets: &Targets, deadline: Instant) ->
     SourceFacts {
         server: keep("server", server, &mut missing),
         slot: keep("slot", slot, &mut missing),
+        identity: keep("remembered", identity, &mut missing).map(|found| {
+            found.map(|found| {
+                let identity = Identity {
+                    system_identifier: found.system_identifier,
+                    timeline: found.timeline,
+                };
+                (identity, found.wal_end)
+            })
+        }),
         synchronous: keep("synchronous_standby", synchronous, &mut missing),
         schema: keep("schema", schema, &mut missing),
         migration: keep("source_migration", migration, &mut missing).map(migration_report),

@@ -10,10 +10,12 @@ use super::source::migration_report;
 use crate::operator::documents::timestamp;
 use crate::operator::{backfills, snapshots};
 use crate::setup::findings::{NotLookedAt, by, chain, keep};
-use crate::store::backlog::{self, Totals};
+use crate::store::backlog::{self, Sum};
 use crate::store::endpoints::{self, Troubled};
-use crate::store::letters::{self, Letter, LetterCount, LetterFilter};
+use crate::store::figures::COUNTED_ROWS;
+use crate::store::letters::{self, Letter};
 use crate::store::snapshot::held_totals;
+use crate::store::sources::{self, Source};
 use crate::store::{MigrationSet, PgPool, StoreError, migrate, subscriptions};
 use crate::subscription::model::Subscription;
 
@@ -24,6 +26,8 @@ const MAX_RECORDS: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct StoreFacts {
     pub(super) migration: Option<MigrationReport>,
+    /// What is remembered of the source that the slot belongs to.
+    pub(super) remembered: Option<Option<Source>>,
     pub(super) subscriptions: Option<Vec<Subscription>>,
     pub(super) troubled: Option<Vec<TroubledEndpoint>>,
     pub(super) backlog: Option<BacklogReport>,
@@ -41,39 +45,38 @@ pub(super) async fn look(pool: &PgPool, slot: &str, deadline: Instant) -> StoreF
     if facts.migration.is_some_and(|found| found.version.is_none()) {
         return facts;
     }
-    let (subscriptions, troubled, backlog, dead_letters, snapshot) = tokio::join!(
+    let (remembered, subscriptions, troubled, backlog, dead_letters, snapshot) = tokio::join!(
+        by(deadline, sources::find(pool, slot)),
         by(deadline, subscriptions::list(pool)),
         by(deadline, endpoints::troubled(pool)),
-        by(deadline, backlog::totals(pool)),
+        by(deadline, backlog::sum(pool, COUNTED_ROWS)),
         by(deadline, dead_letters(pool)),
         by(deadline, snapshot(pool, slot)),
     );
+    let is_pending = facts.migration.is_some_and(|found| found.state == "pending");
     let missing = &mut facts.missing;
+    facts.remembered = match remembered {
+        // The store of an earlier release has no such table.
+        Err(_) if is_pending => None,
+        looked => keep("remembered", looked, missing),
+    };
     facts.subscriptions = keep("subscriptions", subscriptions, missing);
     facts.troubled = keep("endpoints_in_trouble", troubled, missing)
         .map(|found| found.into_iter().map(TroubledEndpoint::from).collect());
-    facts.backlog = keep("backlog", backlog, missing).map(|totals| BacklogReport::from(&totals));
+    facts.backlog = keep("backlog", backlog, missing).map(BacklogReport::from);
     facts.dead_letters = keep("dead_letters", dead_letters, missing);
     facts.snapshot = keep("snapshot", snapshot, missing);
     facts
 }
 
 async fn dead_letters(pool: &PgPool) -> Result<DeadLetterReport, StoreError> {
-    let counts = letters::count(pool, &LetterFilter::default()).await?;
-    let sum = |of: fn(&LetterCount) -> bool| {
-        counts
-            .iter()
-            .filter(|count| of(count))
-            .map(|count| count.letters)
-            .sum()
-    };
-    let without_endpoint: u64 = sum(|count| count.endpoint.is_none());
+    let (undelivered, without_endpoint) = letters::count_some(pool, COUNTED_ROWS).await?;
     let records = match without_endpoint {
         0 => Vec::new(),
         _ => letters::without_endpoint(pool, MAX_RECORDS).await?,
     };
     Ok(DeadLetterReport {
-        undelivered: sum(|count| count.endpoint.is_some()),
+        undelivered,
         without_endpoint,
         records: records.into_iter().map(RecordReport::from).collect(),
     })
@@ -94,7 +97,9 @@ async fn snapshot(pool: &PgPool, slot: &str) -> Result<SnapshotReport, NoSnapsho
         .await
         .map_err(|error| failed(&error))?
         .backfills;
-    let held = held_totals(pool, slot).await.map_err(|error| failed(&error))?;
+    let held = held_totals(pool, slot, COUNTED_ROWS)
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(SnapshotReport {
         tables: tables.into_iter().filter(|table| table.slot == slot).collect(),
         backfills: backfills.into_iter().filter(|one| one.slot == slot).collect(),
@@ -117,13 +122,13 @@ impl From<Troubled> for TroubledEndpoint {
     }
 }
 
-impl From<&Vec<Totals>> for BacklogReport {
-    fn from(totals: &Vec<Totals>) -> Self {
+impl From<Sum> for BacklogReport {
+    fn from(found: Sum) -> Self {
         Self {
-            rows: totals.iter().map(|one| one.rows).sum(),
-            bytes: totals.iter().map(|one| one.bytes).sum(),
-            oldest: totals.iter().filter_map(|one| one.oldest).min().map(timestamp),
-            endpoints: totals.len(),
+            rows: found.rows,
+            bytes: found.bytes,
+            oldest: found.oldest.map(timestamp),
+            endpoints: found.endpoints,
         }
     }
 }

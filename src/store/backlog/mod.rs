@@ -241,6 +241,53 @@ pub async fn totals(pool: &PgPool) -> Result<Vec<Totals>, StoreError> {
         .map_err(failed("read"))
 }
 
+/// What all endpoints have together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum {
+    /// The events, as far as they were counted.
+    pub rows: u64,
+    /// Their bytes of payload.
+    pub bytes: u64,
+    /// Since when the first of an endpoint waits: when it was first tried or written, whichever is earlier.
+    pub oldest: Option<SystemTime>,
+    /// The endpoints that have any.
+    pub endpoints: u64,
+}
+
+/// What all endpoints have together. Reads one row of each, and counts no more than `most` rows, however many there are.
+///
+/// # Errors
+/// [`StoreError::Table`]
+pub async fn sum(pool: &PgPool, most: u32) -> Result<Sum, StoreError> {
+    // From one endpoint to the next one by the primary key.
+    let (rows, bytes, endpoints, oldest): (i64, i64, i64, Option<i64>) = sqlx::query_as(
+        "WITH RECURSIVE known (endpoint) AS (
+             (SELECT endpoint FROM pgstream.webhook_backlog ORDER BY endpoint LIMIT 1)
+              UNION ALL
+             SELECT (SELECT b.endpoint FROM pgstream.webhook_backlog AS b
+                      WHERE b.endpoint > k.endpoint ORDER BY b.endpoint LIMIT 1)
+               FROM known AS k WHERE k.endpoint IS NOT NULL)
+         SELECT counted.rows, counted.bytes, waiting.endpoints, (extract(epoch FROM waiting.oldest) * 1000000)::bigint
+           FROM (SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes
+                   FROM (SELECT bytes FROM pgstream.webhook_backlog LIMIT $1) AS first) AS counted
+          CROSS JOIN (SELECT count(*) AS endpoints, min(f.since) AS oldest
+                        FROM known AS k
+                       CROSS JOIN LATERAL (SELECT least(first_attempt_at, appended_at) AS since
+                                             FROM pgstream.webhook_backlog AS b
+                                            WHERE b.endpoint = k.endpoint ORDER BY seq LIMIT 1) AS f) AS waiting",
+    )
+    .bind(i64::from(most))
+    .fetch_one(pool)
+    .await
+    .map_err(failed("read"))?;
+    Ok(Sum {
+        rows: rows.unsigned_abs(),
+        bytes: bytes.unsigned_abs(),
+        oldest: time(oldest),
+        endpoints: endpoints.unsigned_abs(),
+    })
+}
+
 /// Whether an endpoint has any rows.
 ///
 /// # Errors

@@ -112,18 +112,21 @@ pub struct HeldTotals {
     pub bytes: u64,
 }
 
-/// What is held for a slot.
+/// What is held for a slot. No more than `most` changes are counted.
 ///
 /// # Errors
 /// [`StoreError::Table`]
-pub async fn held_totals(pool: &PgPool, slot: &str) -> Result<HeldTotals, StoreError> {
+pub async fn held_totals(pool: &PgPool, slot: &str, most: u32) -> Result<HeldTotals, StoreError> {
     let (holds, changes, bytes): (i64, i64, i64) = sqlx::query_as(
-        "SELECT count(DISTINCT h.id), count(c.seq), coalesce(sum(c.bytes), 0)::bigint
-           FROM pgstream.snapshot_holds AS h
-           LEFT JOIN pgstream.snapshot_held AS c ON c.hold = h.id
-          WHERE h.slot = $1",
+        "SELECT (SELECT count(*) FROM pgstream.snapshot_holds WHERE slot = $1), count(*),
+                coalesce(sum(bytes), 0)::bigint
+           FROM (SELECT c.bytes
+                   FROM pgstream.snapshot_holds AS h
+                   JOIN pgstream.snapshot_held AS c ON c.hold = h.id
+                  WHERE h.slot = $1 LIMIT $2) AS first",
     )
     .bind(slot)
+    .bind(i64::from(most))
     .fetch_one(pool)
     .await
     .map_err(failed("read"))?;
