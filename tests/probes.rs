@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pgstream::config::keys;
 use serde_json::Value;
 
 use crate::support::database::SLOT;
 use crate::support::program::{Answered, Program};
+use crate::support::proxy::Proxy;
 use crate::support::world::{DEADLINE, World};
 
 /// How long a probe may take: its bound is a second, and a loaded machine may add to that.
@@ -161,4 +163,32 @@ fn a_walsender_that_stands_still_is_told_of_until_it_goes_on() {
     assert!(program.metrics().value("pgstream_last_heard_seconds") > 20.0);
     drop(frozen);
     wait_for_readiness(&program, 200, None);
+}
+
+#[test]
+fn a_connection_that_is_lost_for_long_is_told_of_until_it_is_made_again() {
+    let world = World::new(&[]);
+    let proxy = Proxy::of(&world.cluster);
+    let settings = [
+        (keys::STORE_URL.name, world.url()),
+        (keys::LISTENER_EXP_BACKOFF_MAX_INTERVAL.name, "1s".to_owned()),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let program = Program::spawn(&proxy.url("postgres"), SLOT, &settings);
+    wait_for_readiness(&program, 200, None);
+    proxy.refuse(true);
+    proxy.cut();
+    program.wait_for_metrics(|metrics| {
+        metrics.labelled("pgstream_connection_state", &[("state", "reconnecting")]) == 1.0
+    });
+    assert_eq!(
+        probe(&program, "/readyz").0,
+        200,
+        "a server that is restarted is back by then"
+    );
+    wait_for_readiness(&program, 503, Some("connection_lost"));
+    assert_eq!(probe(&program, "/healthz").0, 200);
+    proxy.refuse(false);
+    wait_for_readiness(&program, 200, None);
+    assert!(program.metrics().value("pgstream_reconnects_total") >= 1.0);
 }
