@@ -124,7 +124,7 @@ pub async fn walsender(pool: &PgPool, name: &str, pid: i32) -> Option<Walsender>
     };
     match timeout(ANSWER, looking).await {
         Ok(Ok(None)) => Some(Walsender::Gone),
-        Ok(Ok(Some(Walsender::Gone))) => Some(Walsender::There),
+        Ok(Ok(Some(false))) => Some(Walsender::There),
         Ok(Ok(Some(true))) => Some(Walsender::AtWork),
         Ok(Err(error)) => {
             let error = StoreError::query("ask who streams from the slot")(error);
