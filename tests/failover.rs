@@ -1,5 +1,6 @@
 //! Suite `failover`: a stand-by becomes the source, with all that was streamed or without the last of it.
 
+use nix::sys::signal::Signal;
 use pgstream::config::PgUrl;
 use pgstream::demo::cluster::StopMode;
 use serde_json::json;
@@ -109,6 +110,29 @@ fn a_stand_by_that_lacks_nothing_is_streamed_on() {
     let switched = log.iter().find(|line| line["event"] == "timeline_switched");
     assert_eq!(switched.expect("it is told")["timeline"], 2);
     assert!(pair.program.terminate().0.success());
+
+    // That was written down: a later program knows this timeline.
+    pair.program = Program::start(&pair.replica.url(), SLOT, &FAST);
+    pair.replica_sql.run("INSERT INTO items VALUES (21)");
+    pair.replica_sql.wait_until_delivered();
+    assert_eq!(pair.came(), rows(1..=21, "1").collect::<Vec<_>>());
+}
+
+#[test]
+fn a_program_that_is_started_on_another_timeline_gives_new_ids() {
+    let mut pair = Pair::new();
+    // Nothing that was streamed is missing, but this program is not the one that knows.
+    pair.program.signal(Signal::SIGKILL);
+    pair.world.cluster.stop(StopMode::Fast).unwrap();
+    pair.promote();
+    pair.program = Program::start(&pair.replica.url(), SLOT, &FAST);
+    pair.program
+        .wait_for_log("the new epoch", |line| line["event"] == "epoch_raised");
+    pair.replica_sql
+        .run("INSERT INTO items SELECT generate_series(11, 20)");
+    pair.replica_sql.wait_until_delivered();
+    let new: Vec<_> = pair.came().into_iter().filter(|(row, _)| *row > 10).collect();
+    assert_eq!(new, rows(11..=20, "2").collect::<Vec<_>>());
 }
 
 #[test]
@@ -139,7 +163,7 @@ fn a_stand_by_that_lacks_commits_is_refused_until_the_gap_is_accepted() {
     );
     assert_eq!(pair.came(), rows(1..=20, "1").collect::<Vec<_>>());
 
-    // What the stand-by remembers is older, so that this program could not tell; but it is told.
+    // It has told the new primary, so that the gap does not go unseen.
     let mut command = pgstream(&["run", "--accept-gap", "--log-format", "json"]);
     command
         .env("PGSTREAM_POSTGRES_LISTENER_URL", pair.replica.url())

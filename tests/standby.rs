@@ -119,7 +119,11 @@ async fn write(url: &PgUrl, first: i64, stop: &AtomicBool, committed: &AtomicUsi
             Some(connected) => connected,
             None => match connect(url).await {
                 Some(connected) => connected,
-                None => continue,
+                None => {
+                    // Each try leaves a port that cannot be used for a while.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                }
             },
         };
         key += 1;

@@ -1,9 +1,11 @@
 //! Answers while the program opens its databases, which may take long, as where a large store is migrated.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
 use slog::Logger;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use warp::Filter;
 use warp::reply::{Reply, Response};
@@ -13,8 +15,12 @@ use super::refusal::Refusal;
 use super::server::{LIMITS, Server};
 use crate::http_server;
 
-/// Does the `work` while probes are answered: the program is alive, and not ready yet. Whatever else is asked has to be asked
-/// again.
+/// How long the work may take before anything is answered. It rarely takes as long, and then whoever connects meanwhile waits
+/// for an answer that is worth more.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Does the `work`, and where that takes long, answers probes meanwhile: the program is alive, and not ready yet. Whatever else
+/// is asked then has to be asked again.
 pub async fn answering<T>(
     (server, metrics): (&Server, Option<&MetricsServer>),
     log: &Logger,
@@ -37,7 +43,9 @@ pub async fn answering<T>(
 
 async fn serve(server: &http_server::Server, log: &Logger, done: &CancellationToken) {
     let service = TowerToHyperService::new(warp::service(routes()));
-    server.serve_at_first(service, LIMITS, log, done.clone()).await;
+    if done.run_until_cancelled(sleep(PATIENCE)).await.is_some() {
+        server.serve_at_first(service, LIMITS, log, done.clone()).await;
+    }
 }
 
 fn routes() -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {

@@ -89,6 +89,14 @@ pub enum Ending {
 }
 
 impl RunError {
+    /// Whether it is only that a database does not answer now.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => error.may_pass(),
+            _ => false,
+        }
+    }
+
     /// What kind of end it is.
     #[must_use]
     pub fn ending(&self) -> Ending {

@@ -133,19 +133,17 @@ async fn stream_for_life(
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
     setup::check_encoding(&databases.catalog).await??;
-    let mut is_first = true;
     loop {
         match stream_once(config, databases, what, on_gap, log, shutdown).await {
             Ok(Ended::Stopped) => return Ok(()),
             Ok(Ended::Anew) => {}
-            // What worked before will work again.
-            Err(RunError::Store(error)) if !is_first && error.may_pass() => {
-                warn!(log, "the stream cannot be begun anew yet, trying again until it can";
+            // The databases could be opened, so that this will pass.
+            Err(error) if error.may_pass() => {
+                warn!(log, "the stream cannot be begun yet, trying again until it can";
                     "event" => "store_failing", "error" => #&error);
             }
             Err(error) => return Err(error),
         }
-        is_first = false;
         what.1.delivers_no_more();
         on_gap = OnGap::Stop;
         if shutdown.run_until_cancelled(sleep(ANEW)).await.is_none() {

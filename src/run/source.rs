@@ -92,11 +92,17 @@ pub(super) async fn connect(
         slot: session.slot,
         gap: session.gap,
         diverged,
+        remembers_itself: config.store == config.source,
     };
     let (row, is_broken) = next(known, &found, on_gap);
-    if is_broken {
-        warn!(log, "the source's history is broken: from here on the ids of its changes have another epoch"; "event" => "gap_accepted", "slot" => slot, "epoch" => row.epoch, "from" => %session.slot,
-            "gap" => session.gap.map(|gap| gap.to_string()));
+    if let Some(gap) = session.gap {
+        warn!(log, "commits may be missing, and that is accepted: from here on the ids of changes have another epoch";
+            "event" => "gap_accepted", "slot" => slot, "epoch" => row.epoch, "from" => %session.slot,
+            "gap" => gap.to_string());
+    } else if is_broken {
+        warn!(log, "the source is on another timeline, and it cannot be known how far the old one was streamed: from here on \
+            the ids of changes have another epoch";
+            "event" => "epoch_raised", "slot" => slot, "epoch" => row.epoch, "from" => %session.slot);
     } else if let Some(known) = known.filter(|known| known.confirmed > session.slot) {
         info!(log, "the slot is behind what was settled before; what lies between may be sent again";
             "event" => "slot_behind", "slot" => slot, "slot_confirmed" => %session.slot, "settled" => %known.confirmed);
@@ -140,15 +146,17 @@ struct Now {
     gap: Option<Gap>,
     /// Whether backlogs have changes of a history that is not the source's any more.
     diverged: bool,
+    /// Whether what is remembered lies in the source itself. Then a stand-by that was promoted, or a backup that was restored,
+    /// brings back what it knew, and how far the program before this one came cannot be seen any more.
+    remembers_itself: bool,
 }
 
 /// What is remembered of a source as it was found, and whether its history is broken: then the same positions mean other
 /// changes, which must not have the same ids.
 fn next(known: Option<Row>, now: &Now, on_gap: OnGap) -> (Row, bool) {
-    // Where the store is the source, a stand-by that was promoted brings back what it knew, and a gap that the program
-    // before this one found cannot be seen any more.
-    let may_be_unseen = known.is_some_and(|known| known.timeline != now.identity.timeline);
-    let is_broken = now.gap.is_some() || now.diverged || (on_gap == OnGap::Accept && may_be_unseen);
+    let is_another_timeline = known.is_some_and(|known| known.timeline != now.identity.timeline);
+    let may_be_unseen = is_another_timeline && (now.remembers_itself || on_gap == OnGap::Accept);
+    let is_broken = now.gap.is_some() || now.diverged || may_be_unseen;
     let (epoch, confirmed) = match known {
         None => (FIRST_EPOCH, now.slot),
         Some(known) if is_broken => (known.epoch.saturating_add(1), now.slot),
@@ -197,4 +205,74 @@ fn witness(catalog: PgPool, slot: String, vitals: Arc<Vitals>) -> Witness {
             Some(walsender != Walsender::Gone)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(timeline: u32) -> Row {
+        Row {
+            system_identifier: 7,
+            timeline,
+            epoch: 3,
+            confirmed: Lsn::new(100),
+            bound: Lsn::new(120),
+        }
+    }
+
+    #[test]
+    fn ids_have_another_epoch_where_positions_may_mean_something_else() {
+        let gap = Gap::SlotMoved {
+            slot: Lsn::new(130),
+            bound: Lsn::new(120),
+        };
+        // What is remembered, the gap, diverged, in the source itself, what is done; whether the epoch is another one
+        for (row, gap, diverged, remembers_itself, on_gap, is_raised) in [
+            (Some(known(1)), None, false, true, OnGap::Stop, false),
+            (Some(known(1)), None, false, true, OnGap::Accept, false),
+            (Some(known(1)), Some(gap), false, false, OnGap::Accept, true),
+            // On another one until now.
+            (Some(known(2)), None, false, false, OnGap::Stop, false),
+            (Some(known(2)), None, false, true, OnGap::Stop, true),
+            (Some(known(2)), None, false, false, OnGap::Accept, true),
+            (Some(known(2)), None, true, false, OnGap::Stop, true),
+            (None, None, false, true, OnGap::Stop, false),
+        ] {
+            let now = Now {
+                identity: Identity {
+                    system_identifier: 7,
+                    timeline: 1,
+                },
+                slot: Lsn::new(90),
+                gap,
+                diverged,
+                remembers_itself,
+            };
+            let (next, is_broken) = next(row, &now, on_gap);
+            assert_eq!(
+                is_broken, is_raised,
+                "{row:?} {gap:?} {diverged} {remembers_itself} {on_gap:?}"
+            );
+            let before = row.map_or(FIRST_EPOCH, |row| row.epoch);
+            assert_eq!(next.epoch, before + u32::from(is_raised));
+            assert_eq!(next.timeline, 1);
+        }
+    }
+
+    #[test]
+    fn what_was_settled_is_not_forgotten_where_the_slot_is_behind() {
+        let now = Now {
+            identity: Identity {
+                system_identifier: 7,
+                timeline: 1,
+            },
+            slot: Lsn::new(90),
+            gap: None,
+            diverged: false,
+            remembers_itself: true,
+        };
+        assert_eq!(next(Some(known(1)), &now, OnGap::Stop).0.confirmed, Lsn::new(100));
+        assert_eq!(next(None, &now, OnGap::Stop).0.confirmed, Lsn::new(90));
+    }
 }

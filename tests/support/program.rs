@@ -122,7 +122,32 @@ impl Program {
             .as_str()
             .expect("the log names the address")
             .to_owned();
+        program.wait_until_opened();
         program
+    }
+
+    /// Waits until the databases are open: only then the API answers what it is asked.
+    fn wait_until_opened(&mut self) {
+        let url = format!("http://{}/webhooks/subscriptions", self.address);
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            // It may also end at once.
+            let answer = self
+                .agent
+                .get(&url)
+                .call()
+                .map(|mut answer| answer.body_mut().read_to_string());
+            let is_opening = matches!(answer, Ok(Ok(body)) if body.contains("\"code\":\"starting\""));
+            if !is_opening {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "its databases are not open: {}",
+                self.text()
+            );
+            thread::sleep(POLL);
+        }
     }
 
     /// Every line of the log so far.
