@@ -92,7 +92,10 @@ impl RunError {
     /// Whether it is only that a database does not answer now.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => error.may_pass(),
+            Self::Store(error)
+            | Self::Snapshot(SnapshotError::Store(error))
+            | Self::Injector(InjectorError::Store(error))
+            | Self::Stream(StreamError::Intake(PipelineError::SchemaLog(error))) => error.may_pass(),
             _ => false,
         }
     }

@@ -1,6 +1,6 @@
 //! A network between the program and a server, in which things go wrong as a test says.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -185,7 +185,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_replication:
         let length = match from.read(&mut buffer[..most]) {
             Ok(0) => break,
             Ok(length) => length,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(error) if is_passing(&error) => continue,
             Err(_) => break,
         };
         while is_replication && shared.stalls.load(Ordering::SeqCst) && !shared.ended.load(Ordering::SeqCst) {
@@ -203,11 +203,18 @@ fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_replication:
             match to.peek(&mut [0]) {
                 Ok(0) => break,
                 Ok(_) => thread::sleep(POLL),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if is_passing(&error) => {}
                 Err(_) => break,
             }
         }
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+/// Whether a read came back with nothing: its time was over, or some child of the test process has ended, whose signal interrupts
+/// it.
+fn is_passing(error: &io::Error) -> bool {
+    use ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
