@@ -5,15 +5,13 @@ use std::io;
 
 use pgstream_proto::{DecodeError, EncodeError};
 
-use super::{ServerError, TransportError};
+use super::{ServerError, TransportError, sqlstate};
 use crate::config::{Encryption, TargetSessionAttrs};
 
 /// SQLSTATE `invalid_authorization_specification`: among others, no entry of `pg_hba.conf` fits.
 const NOT_AUTHORISED: &str = "28000";
 /// SQLSTATE `invalid_password`.
 const WRONG_PASSWORD: &str = "28P01";
-/// How the SQLSTATEs begin that no waiting changes: authorisation, the database, a role's rights.
-const PERMANENT: [&str; 3] = ["28", "3D000", "42501"];
 
 /// No session on the server.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +192,7 @@ impl ServerError {
     /// Whether no waiting changes it: who we are, what the role may do, which database there is.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        PERMANENT.iter().any(|class| self.code.starts_with(class))
+        sqlstate::is_refusal(&self.code)
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `files` | certificates and keys, read anew for each connection |
 //! | `verifier` | whether a server's certificate is trusted |
 //! | `end_point` | what a password's proof is bound to |
+//! | `sqlstate` | codes of errors that decide what is done (pure) |
 //! | `start_up`, `authenticate`, `exchange` | the first messages of a session |
 
 mod address;
@@ -25,6 +26,7 @@ mod negotiate;
 mod search;
 mod server_error;
 mod socket;
+pub mod sqlstate;
 mod start_up;
 mod transport;
 mod transport_error;

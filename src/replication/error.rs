@@ -5,8 +5,7 @@ use std::time::Duration;
 use pgstream_proto::{BackendMessage, DecodeError, EncodeError, Lsn};
 
 use super::history::Gap;
-
-use crate::connect::{ConnectError, ServerError};
+use crate::connect::{ConnectError, ServerError, sqlstate};
 
 /// Trouble with the replication connection.
 #[derive(Debug, thiserror::Error)]
@@ -110,14 +109,11 @@ pub enum ReplicationError {
     Stopped,
 }
 
-/// SQLSTATEs, or the classes of them, of what does not heal by waiting: authentication, names that do not exist, rights,
-/// features and options that the server does not have, a slot or a server in a state that cannot be streamed, files that
-/// are not there.
-const PERMANENT: [&str; 7] = ["28", "3D", "42", "0A", "22023", "55000", "58P01"];
+/// SQLSTATEs, or the classes of them, of what a replication connection does not overcome by waiting either: names that do not
+/// exist, features and options that the server does not have, a slot or a server in a state that cannot be streamed, files
+/// that are not there.
+const PERMANENT: [&str; 5] = ["42", "0A", "22023", "55000", "58P01"];
 
-/// SQLSTATEs, or the classes of them, that say nothing of what was being sent: the connection, resources, and a server that
-/// is shut down, starts, or has been told to end the session.
-const PASSING: [&str; 4] = ["08", "53", "57", "40"];
 impl From<ConnectError> for ReplicationError {
     fn from(error: ConnectError) -> Self {
         Self::Connect(Box::new(error))
@@ -131,7 +127,9 @@ impl ReplicationError {
         match self {
             // Files were good when the program started, and may be being renewed.
             Self::Connect(error) => error.is_permanent() && !error.is_of_files(),
-            Self::Server { error, .. } => is_one_of(error, &PERMANENT),
+            Self::Server { error, .. } => {
+                sqlstate::is_refusal(&error.code) || sqlstate::is_one_of(&error.code, &PERMANENT)
+            }
             Self::OddAnswer { .. }
             | Self::SlotNotFound { .. }
             | Self::WrongSlot { .. }
@@ -151,7 +149,7 @@ impl ReplicationError {
     /// What the server says of a record that it cannot send, if this may be that.
     pub(super) fn of_a_record(&self) -> Option<&ServerError> {
         match self {
-            Self::Server { error, .. } if !is_one_of(error, &PASSING) => Some(error),
+            Self::Server { error, .. } if !sqlstate::is_passing(&error.code) => Some(error),
             _ => None,
         }
     }
@@ -179,10 +177,6 @@ impl ReplicationError {
             },
         }
     }
-}
-
-fn is_one_of(error: &ServerError, codes: &[&str]) -> bool {
-    codes.iter().any(|code| error.code.starts_with(code))
 }
 
 /// How to go on without a transaction that cannot be sent.

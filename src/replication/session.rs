@@ -13,9 +13,8 @@ use super::history::{Found, Gap, Identity, Remembered, Switch, compare, read_his
 use super::slot::{Slot, describe_slot, start_replication};
 use super::{ReplicationError, SessionOptions, Vitals};
 use crate::config::PgUrl;
+use crate::connect::sqlstate::OBJECT_IN_USE;
 
-/// SQLSTATE `object_in_use`: an old walsender still holds the slot, or another pgstream does.
-const SLOT_ACTIVE: &str = "55006";
 /// How long the server may take to answer what is asked before the stream starts, where `connect_timeout` says nothing.
 const SET_UP: Duration = Duration::from_secs(30);
 /// How long to wait before the slot is asked for again; doubled each time, up to [`LONGEST_PAUSE`].
@@ -75,33 +74,23 @@ impl Session {
         .await?;
         let mut pause = FIRST_PAUSE;
         loop {
-            match within(limit, try_start(&mut connection, &url.dbname, options, from)).await? {
-                Attempt::Started(started) => {
-                    let Started {
+            match within(limit, try_start(connection, &url.dbname, options, from)).await? {
+                Attempt::Started(session) => {
+                    let Self {
+                        connection,
                         identity,
                         start,
-                        slot,
-                        branched_off,
-                        gap,
-                        wal_sender_timeout,
-                    } = started;
-                    options.vitals.streaming(start, Instant::now());
+                        ..
+                    } = &*session;
+                    options.vitals.streaming(*start, Instant::now());
                     info!(log, "streaming"; "event" => "connected", "slot" => &options.slot, "from" => %start,
                         "system_identifier" => identity.system_identifier, "timeline" => identity.timeline,
                         "pid" => connection.pid, "server" => connection.server(),
                         "encrypted" => connection.is_encrypted());
-                    return Ok(Self {
-                        connection,
-                        identity,
-                        start,
-                        slot,
-                        branched_off,
-                        gap,
-                        wal_sender_timeout,
-                        vitals: Arc::clone(&options.vitals),
-                    });
+                    return Ok(*session);
                 }
-                Attempt::InUse(answer) => {
+                Attempt::InUse(unused, answer) => {
+                    connection = unused;
                     options.vitals.slot_is_busy(Instant::now());
                     if pause == FIRST_PAUSE {
                         warn!(log, "standing by: another process streams from the slot, waiting until it ends";
@@ -119,49 +108,44 @@ impl Session {
 
 /// What came of asking for the stream.
 enum Attempt {
-    Started(Started),
-    /// Another process has the slot, as the server says.
-    InUse(String),
-}
-
-/// A stream that has started on a connection.
-struct Started {
-    identity: Identity,
-    start: Lsn,
-    slot: Lsn,
-    branched_off: Option<Lsn>,
-    gap: Option<Gap>,
-    wal_sender_timeout: Duration,
+    Started(Box<Session>),
+    /// Another process has the slot, as the server says. The connection can be used again.
+    InUse(Connection, String),
 }
 
 /// Asks for the stream. All there is to know is asked each time anew: it may have changed while this connection stood by.
 async fn try_start(
-    connection: &mut Connection,
+    mut connection: Connection,
     dbname: &str,
     options: &SessionOptions,
     from: &StartFrom,
 ) -> Result<Attempt, ReplicationError> {
-    let wal_sender_timeout = wal_sender_timeout(connection).await?;
-    let (identity, wal_end) = identify_system(connection).await?;
-    let slot = describe_slot(connection, &options.slot, dbname).await?;
+    let wal_sender_timeout = wal_sender_timeout(&mut connection).await?;
+    let (identity, wal_end) = identify_system(&mut connection).await?;
+    let slot = describe_slot(&mut connection, &options.slot, dbname).await?;
     if let Some(holder) = slot.holder {
         // It may confirm more until it ends, and then this would not be where the stream begins.
-        return Ok(Attempt::InUse(format!("it is active for PID {holder}")));
+        return Ok(Attempt::InUse(
+            connection,
+            format!("it is active for PID {holder}"),
+        ));
     }
     let server = Server { identity, wal_end };
-    let (branched_off, gap) = server.check(connection, &slot, from).await?;
+    let (branched_off, gap) = server.check(&mut connection, &slot, from).await?;
     let start = slot.confirmed.max(from.received.unwrap_or(Lsn::ZERO));
-    match start_replication(connection, options, start).await {
-        Ok(()) => Ok(Attempt::Started(Started {
+    match start_replication(&mut connection, options, start).await {
+        Ok(()) => Ok(Attempt::Started(Box::new(Session {
+            connection,
             identity,
             start,
             slot: slot.confirmed,
             branched_off,
             gap,
             wal_sender_timeout,
-        })),
-        Err(ReplicationError::Server { error, .. }) if error.code == SLOT_ACTIVE => {
-            Ok(Attempt::InUse(error.to_string()))
+            vitals: Arc::clone(&options.vitals),
+        }))),
+        Err(ReplicationError::Server { error, .. }) if error.code == OBJECT_IN_USE => {
+            Ok(Attempt::InUse(connection, error.to_string()))
         }
         Err(error) => Err(error),
     }

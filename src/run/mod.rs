@@ -136,7 +136,8 @@ async fn stream_for_life(
     loop {
         match stream_once(config, databases, what, on_gap, log, shutdown).await {
             Ok(Ended::Stopped) => return Ok(()),
-            Ok(Ended::Anew) => {}
+            // What was accepted at the start has been dealt with.
+            Ok(Ended::Anew) => on_gap = OnGap::Stop,
             // The databases could be opened, so that this will pass.
             Err(error) if error.may_pass() => {
                 warn!(log, "the stream cannot be begun yet, trying again until it can";
@@ -145,7 +146,6 @@ async fn stream_for_life(
             Err(error) => return Err(error),
         }
         what.1.delivers_no_more();
-        on_gap = OnGap::Stop;
         if shutdown.run_until_cancelled(sleep(ANEW)).await.is_none() {
             return Ok(());
         }

@@ -11,10 +11,10 @@ use super::databases::Databases;
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::event::Source;
-use crate::pipeline::{HoldParts, Holds, IntakeCounts, LeftOut, RowEntrance, Snapshots};
+use crate::pipeline::{HoldParts, Holds, IntakeCounts, RowEntrance, Snapshots};
 use crate::progress::Budget;
 use crate::snapshot::model::Relation;
-use crate::snapshot::{self, How, Left, Parts, StreamSnapshots, Watch};
+use crate::snapshot::{self, How, Left, Parts, StreamSnapshots, Watch, left_out};
 use crate::store::snapshot::{TableRow, stream_starts};
 use crate::store::{self, PgPool, StoreError, server, slots};
 use crate::subscription::cache::Subscriptions;
@@ -56,36 +56,25 @@ impl Planned {
     }
 
     /// Has them read while the stream goes on, and whatever backfills are asked for. Takes up what an earlier program has left.
-    pub(super) async fn start(
+    pub(super) fn start(
         self,
         (config, databases): (&Config, &Databases),
         beside: Beside,
         log: &Logger,
-    ) -> Result<(Box<dyn Snapshots>, Holds), StoreError> {
+    ) -> (Box<dyn Snapshots>, Holds) {
         let store = &databases.store;
-        let open = store::snapshot::holds(store, &config.slot).await?;
-        let marks = store::backlog::marks(store).await?;
         let Beside {
             source,
             start,
-            left_out,
+            left,
             dispatcher,
             budget,
             counts,
             wake,
         } = beside;
-        let left = Left {
-            holds: open.clone(),
-            marks: marks
-                .into_iter()
-                .filter(|(_, mark)| mark.source == source.system_identifier)
-                .map(|(endpoint, mark)| (endpoint, mark.commit_lsn))
-                .collect(),
-            left_out,
-        };
         let (holds, releases) = Holds::start(HoldParts {
             start,
-            open,
+            open: left.holds.clone(),
             store: store.clone(),
             dispatcher: Arc::clone(&dispatcher),
             budget: Arc::clone(&budget),
@@ -96,8 +85,26 @@ impl Planned {
         let entrance = RowEntrance::new(source, dispatcher, budget, store.clone(), counts, log.clone());
         let parts = parts(config, databases, self.readable, entrance, Watch::default(), log);
         let snapshots = StreamSnapshots::start(&parts, self.tables, releases, left, wake);
-        Ok((Box::new(snapshots), holds))
+        (Box::new(snapshots), holds)
     }
+}
+
+/// What an earlier program has left of the reading of tables, for the stream of a slot from `start` on.
+pub(super) async fn left(
+    store: &PgPool,
+    slot: &str,
+    source: &Source,
+    start: Lsn,
+) -> Result<Left, StoreError> {
+    let marks = store::backlog::marks(store).await?.into_iter();
+    // Positions of another history are none of this one.
+    let ours =
+        marks.filter(|(_, mark)| (mark.source, mark.epoch) == (source.system_identifier, source.epoch));
+    Ok(Left {
+        holds: store::snapshot::holds(store, slot).await?,
+        marks: ours.map(|(endpoint, mark)| (endpoint, mark.commit_lsn)).collect(),
+        left_out: left_out(store, slot, start).await?,
+    })
 }
 
 /// The stream that tables are read beside.
@@ -105,8 +112,8 @@ pub(super) struct Beside {
     pub(super) source: Source,
     /// Where it starts.
     pub(super) start: Lsn,
-    /// What is left out of it because it was sent as rows.
-    pub(super) left_out: Vec<LeftOut>,
+    /// What an earlier program has left.
+    pub(super) left: Left,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) budget: Arc<Budget>,
     pub(super) counts: Arc<IntakeCounts>,

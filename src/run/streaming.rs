@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::databases::Databases;
 use super::engine::{STORE_GRACE, delivery_limits, finish_deliveries};
 use super::refusal::explained;
-use super::rows::{Beside, Planned, wake};
+use super::rows::{Beside, Planned, left, wake};
 use super::source::{Connected, Memory, connect};
 use super::watched::Watched;
 use super::{OnGap, RunError, heartbeat, watch};
 use crate::config::Config;
+use crate::connect::sqlstate::INSUFFICIENT_PRIVILEGE;
 use crate::delivery::Dispatcher;
 use crate::filter::PluginTables;
 use crate::pipeline::{
@@ -23,12 +24,8 @@ use crate::pipeline::{
 use crate::progress::{Budget, Ledger};
 use crate::replication::{Gap, Intake, ReplicationError, SessionOptions, StreamError, stream};
 use crate::schema_log::{Injector, InjectorError, Recording};
-use crate::snapshot::left_out;
 use crate::store::{self, catalog};
 use crate::subscription::cache::Subscriptions;
-
-/// The SQLSTATE of what a role may not do.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Why a life of the engine ended in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +84,9 @@ pub(super) async fn stream_changes(
         highest_mark,
     } = connect(config, options, &memory, &databases.catalog, shutdown, log).await?;
     let start = link.session.start;
-    let left_out = left_out(&databases.store, &config.slot, start).await?;
+    let left = left(&databases.store, &config.slot, &source, start).await?;
+    let (injector, recording) = start_injector(config, databases, start, log).await?.unzip();
+    // From here on nothing asks a database before the stream goes on: whoever begins anew has left no engine behind.
     let budget = Budget::new(config.notifier.max_queue_bytes);
     // After the slot is ours: two programs must not drain one backlog, nor write down what they have applied.
     let dispatcher = Arc::new(Dispatcher::start(
@@ -97,7 +96,6 @@ pub(super) async fn stream_changes(
         log.clone(),
     )?);
     watched.delivers(&dispatcher, &budget);
-    let (injector, recording) = start_injector(config, databases, start, log).await?.unzip();
     let sweeping = tokio::spawn(pipeline::sweep(subscriptions.clone(), Arc::clone(&dispatcher)));
     let settled = Arc::new(Notify::new());
     let (position, remembering) = remember(
@@ -107,16 +105,17 @@ pub(super) async fn stream_changes(
         Arc::clone(&settled),
         log.clone(),
     );
+    let left_out = left.left_out.clone();
     let beside = Beside {
         source: source.clone(),
         start,
-        left_out: left_out.clone(),
+        left,
         dispatcher: Arc::clone(&dispatcher),
         budget: Arc::clone(&budget),
         counts: Arc::clone(&watched.counts),
         wake: Arc::clone(&settled),
     };
-    let (snapshots, holds) = planned.start((config, databases), beside, log).await?;
+    let (snapshots, holds) = planned.start((config, databases), beside, log);
     let waking = tokio::spawn(wake(subscriptions.clone(), Arc::clone(&settled)));
     let mut intake = StreamIntake::new(Parts {
         source,

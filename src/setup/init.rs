@@ -9,6 +9,7 @@ use super::plugin::{self, allow_plugin};
 use super::preconditions::{self, Wanted};
 use super::{Precondition, SetupError};
 use crate::config::{PgUrl, slot_name};
+use crate::connect::sqlstate::QUERY_CANCELED;
 use crate::store::{
     self, MigrationSet, PgPool, SchemaLogMode, blockers, schema_log_mode, server, slots, sources,
 };
@@ -179,7 +180,7 @@ async fn create_slot(
         }
     };
     match outcome {
-        Err(error) if error.sqlstate() == Some(slots::QUERY_CANCELED) => Err(SetupError::SlotTimeout {
+        Err(error) if error.sqlstate() == Some(QUERY_CANCELED) => Err(SetupError::SlotTimeout {
             slot: slot.clone(),
             seconds: timeout.as_secs(),
             blockers: blockers::of_slot_creation(source).await?,

@@ -7,12 +7,11 @@ use tokio::time::{Instant, sleep};
 use super::precondition::allow_statement;
 use super::preconditions;
 use super::{Precondition, SetupError};
+use crate::connect::sqlstate::INSUFFICIENT_PRIVILEGE;
 use crate::store::{PgPool, StoreError, server};
 
 /// SQLSTATE `undefined_file`: there is no such library.
 const UNDEFINED_FILE: &str = "58P01";
-/// SQLSTATE `insufficient_privilege`.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// The list of the output plugins that may be used, on servers that have one.
 const LIST: &str = "output_plugin_libraries";
 /// How long a changed list may take until sessions see it.

@@ -6,12 +6,8 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
 use super::{MigrationSet, relay};
-use crate::connect::{ConnectError, ServerError};
+use crate::connect::{ConnectError, ServerError, sqlstate};
 use crate::subscription::model::SubscriptionError;
-
-/// SQLSTATEs, or the classes of them, with which a server refuses to let us in: authentication, a database that does not
-/// exist, rights.
-const REFUSALS: [&str; 3] = ["28", "3D", "42501"];
 
 /// A failure of the store. The server's own words are in its [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
@@ -129,11 +125,7 @@ impl StoreError {
         match self {
             Self::OtherRelease { .. } | Self::Subscription { .. } => false,
             Self::Open { source, .. } => !source.is_permanent(),
-            _ => self.sqlstate().is_none_or(|code| {
-                ["08", "40", "53", "57"]
-                    .iter()
-                    .any(|class| code.starts_with(class))
-            }),
+            _ => self.sqlstate().is_none_or(sqlstate::is_passing),
         }
     }
 
@@ -143,9 +135,7 @@ impl StoreError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Open { source, .. } => source.is_permanent(),
-            _ => self
-                .sqlstate()
-                .is_some_and(|code| REFUSALS.iter().any(|refusal| code.starts_with(refusal))),
+            _ => self.sqlstate().is_some_and(sqlstate::is_refusal),
         }
     }
 

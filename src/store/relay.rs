@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::config::PgUrl;
+use crate::connect::sqlstate::CANNOT_CONNECT_NOW;
 use crate::connect::{self, ConnectError, Opened, ServerError};
 
 /// Whoever could enter the folder could begin a session with our certificate and password.
@@ -43,7 +44,6 @@ const CHUNK: usize = 32 * 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 /// What sqlx is told where the server did not say itself what is wrong. It tries again after the first, for as long as a session
 /// is waited for, and gives up after the second.
-const CANNOT_CONNECT_NOW: &str = "57P03";
 const CANNOT_CONNECT: &str = "08001";
 /// The routine that reports what no server has said.
 const ROUTINE: &str = "pgstream_relay";

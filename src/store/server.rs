@@ -6,9 +6,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgPool, Row};
 use pgstream_proto::Lsn;
 
 use super::StoreError;
-
-/// The SQLSTATE of what a role may not do.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
+use crate::connect::sqlstate::INSUFFICIENT_PRIVILEGE;
 
 /// What a server says about itself, its settings and the role that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use pgstream_proto::Lsn;
 use tokio::time::timeout;
 
 use super::StoreError;
+use crate::connect::sqlstate::{CANNOT_CONNECT_NOW, QUERY_CANCELED};
 
 /// The output plugin of our slots.
 pub const PLUGIN: &str = "wal2json";
@@ -22,9 +23,6 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the server may take to say who streams from a slot.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// The SQLSTATE of a statement that took longer than it was allowed to.
-pub const QUERY_CANCELED: &str = "57014";
 
 /// A slot, as `pg_replication_slots` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +103,6 @@ pub enum Walsender {
 /// One that is idle, or stands still since it was, waits for something: for WAL, or for us. One that stands still in the
 /// middle of its work cannot be told from one that goes on with it.
 pub async fn walsender(pool: &PgPool, name: &str, pid: i32) -> Option<Walsender> {
-    const CANNOT_CONNECT_NOW: &str = "57P03";
     // A session of its own: the pool would try for long to get another one where the server lets nobody in.
     let looking = async {
         let mut session = PgConnection::connect_with(&pool.connect_options()).await?;
