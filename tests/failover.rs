@@ -6,6 +6,7 @@ use pgstream::demo::cluster::StopMode;
 use serde_json::json;
 
 use crate::support::database::SLOT;
+use crate::support::look::look;
 use crate::support::program::{Program, pgstream};
 use crate::support::proxy::Proxy;
 use crate::support::receiver::Receiver;
@@ -164,6 +165,16 @@ fn a_stand_by_that_lacks_commits_is_refused_until_the_gap_is_accepted() {
     assert_eq!(pair.came(), rows(1..=20, "1").collect::<Vec<_>>());
 
     // It has told the new primary, so that the gap does not go unseen.
+    let found = look(
+        "status",
+        &["--pgurl", &pair.replica.url(), "--replication-slot", SLOT],
+    );
+    assert_eq!(found.json["remembered"]["timeline"], 1);
+    assert!(
+        found.problems().contains(&"source_changed") || found.hints().contains(&"timeline_changed"),
+        "{:#}",
+        found.json
+    );
     let mut command = pgstream(&["run", "--accept-gap", "--log-format", "json"]);
     command
         .env("PGSTREAM_POSTGRES_LISTENER_URL", pair.replica.url())

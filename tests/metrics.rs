@@ -252,6 +252,11 @@ fn warnings_of_the_server_are_counted() {
         |metrics: &Exposition, kind| metrics.labelled("pgstream_server_notices_total", &[("kind", kind)]);
     let metrics = program.wait_for_metrics(|metrics| of_kind(metrics, "missing_identity") == 4.0);
     assert_eq!(of_kind(&metrics, "other"), 0.0);
+    let told = program.log();
+    let told = told
+        .iter()
+        .filter(|line| line["event"] == "missing_replica_identity");
+    assert_eq!(told.count(), 1, "once a table");
 }
 
 #[test]

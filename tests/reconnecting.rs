@@ -487,6 +487,26 @@ fn a_slot_that_was_made_anew_is_refused_until_the_gap_is_accepted() {
 }
 
 #[test]
+fn a_slot_that_was_advanced_after_a_crash_is_refused() {
+    let mut world = world(&[]);
+    let receiver = receiver();
+    let program = start(&world);
+    subscribe(&program, &receiver);
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    // No orderly end: what is written down of the slot is a bound that is a little further on.
+    drop(program);
+    world.sql.wait_for("SELECT NOT active FROM pg_replication_slots");
+    insert(&mut world.sql, 11..=10_000);
+    world.sql.run(&format!(
+        "SELECT pg_replication_slot_advance('{SLOT}', pg_current_wal_lsn())"
+    ));
+    let (code, said) = end(Program::spawn(&world.url(), SLOT, &FAST));
+    assert_eq!(code, Some(GAP), "{said}");
+    assert!(said.contains("advanced by hand"), "{said}");
+}
+
+#[test]
 fn a_slot_that_goes_while_it_is_streamed_ends_the_program() {
     let mut world = world(&[]);
     let program = start(&world);
@@ -518,7 +538,9 @@ fn a_slot_whose_wal_is_gone_ends_the_program() {
         ("min_wal_size", "32MB"),
         ("max_wal_size", "32MB"),
     ]);
+    let receiver = receiver();
     let program = start(&world);
+    subscribe(&program, &receiver);
     assert!(program.terminate().0.success());
     for _ in 0..4 {
         world.sql.run("SELECT pg_switch_wal()");
@@ -533,6 +555,24 @@ fn a_slot_whose_wal_is_gone_ends_the_program() {
     let (code, said) = end(Program::spawn(&world.url(), SLOT, &FAST));
     assert_eq!(code, Some(REFUSED), "{said}");
     assert!(said.contains("has removed WAL that it needs"), "{said}");
+    // The remedy, as it is told: what is subscribed to stays.
+    for remedy in [
+        "pg_drop_replication_slot",
+        "pgstream init",
+        "pgstream run --accept-gap",
+    ] {
+        assert!(said.contains(remedy), "{said}");
+    }
+    world
+        .sql
+        .run(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
+    let made = pgstream(&["init", "--pgurl", &world.url(), "--replication-slot", SLOT]).output();
+    assert!(made.unwrap().status.success());
+    let program = world.run(&["--accept-gap"]);
+    insert(&mut world.sql, 1..=10);
+    world.sql.wait_until_delivered();
+    assert_once(&receiver, 1..=10);
+    assert!(program.terminate().0.success());
 }
 
 #[test]

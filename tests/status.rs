@@ -180,7 +180,7 @@ fn a_slot_that_is_about_to_be_lost_and_one_that_is() {
         found
             .problem("slot_lost")
             .1
-            .contains("run tear-down and then init")
+            .contains("then pgstream init, then pgstream run --accept-gap")
     );
 }
 

@@ -5,6 +5,7 @@ use std::process::Output;
 use serde_json::json;
 
 use crate::support::database::SLOT;
+use crate::support::look::look;
 use crate::support::program::{Program, skip};
 use crate::support::world::{Change, World, receiver};
 
@@ -84,6 +85,14 @@ fn it_ends_the_program_and_can_be_skipped() {
     let output = skip(&world.url(), &["--to", lsn, "--yes"]);
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("SUCCESS"), "{}", said(&output));
+
+    // It is told of as long as it is kept.
+    let found = look("status", &["--pgurl", &world.url(), "--replication-slot", SLOT]);
+    assert!(
+        found.code == 1 && found.text.contains("skipped"),
+        "{}",
+        found.text
+    );
 
     let program = world.start(&FAST);
     world.sql.wait_until_delivered();

@@ -10,6 +10,8 @@ use crate::config::{Encryption, TargetSessionAttrs};
 
 /// SQLSTATE `invalid_authorization_specification`: among others, no entry of `pg_hba.conf` fits.
 const NOT_AUTHORISED: &str = "28000";
+/// SQLSTATE `invalid_catalog_name`.
+const NO_DATABASE: &str = "3D000";
 /// SQLSTATE `invalid_password`.
 const WRONG_PASSWORD: &str = "28P01";
 
@@ -208,6 +210,11 @@ fn remedy(code: &str) -> &'static str {
             "; check the user, and the password in the URL, in PGPASSWORD or in the password file"
         }
         NOT_AUTHORISED => "; check user and sslmode in the URL, and pg_hba.conf on the server",
+        NO_DATABASE => "; name a database that exists in the URL",
+        sqlstate::INSUFFICIENT_PRIVILEGE => {
+            "; give the role what it lacks: a replication connection needs ALTER ROLE … REPLICATION, any connection GRANT CONNECT \
+             ON DATABASE …"
+        }
         _ => "",
     }
 }

@@ -32,8 +32,8 @@ use crate::store::sources::{self, Source};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long it may take at the end.
 const GRACE: Duration = Duration::from_secs(5);
-/// The bound is this far ahead at least: a segment of the WAL.
-const LEAST_SLACK: u64 = 16 << 20;
+/// The bound is this far ahead at least. After a crash a slot that was moved by less is not noticed.
+const LEAST_SLACK: u64 = 256 << 10;
 /// And this far at most.
 const MOST_SLACK: u64 = 1 << 30;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pgstream_proto::{BackendMessage, DecodeError, EncodeError, Lsn};
 
 use super::history::Gap;
+use super::slot::remedy_of_a_lost_slot;
 use crate::connect::{ConnectError, ServerError, sqlstate};
 
 /// Trouble with the replication connection.
@@ -67,6 +68,15 @@ pub enum ReplicationError {
         slot: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The slot cannot be used again.
+    #[error(
+        "replication slot {slot:?} is lost: PostgreSQL has removed WAL that it needs (see max_slot_wal_keep_size), and {}",
+        remedy_of_a_lost_slot(slot)
+    )]
+    SlotLost {
+        /// The name of the slot.
+        slot: String,
     },
     /// The server's answer to one of our queries is not what it should be.
     #[error("PostgreSQL answered {query:?} with something unexpected: {what}")]
@@ -132,6 +142,7 @@ impl ReplicationError {
             }
             Self::OddAnswer { .. }
             | Self::SlotNotFound { .. }
+            | Self::SlotLost { .. }
             | Self::WrongSlot { .. }
             | Self::Gap(_)
             | Self::Unsendable { .. }

@@ -43,6 +43,6 @@ pub use error::ReplicationError;
 pub use history::{Gap, Identity, Remembered};
 pub use intake::{Intake, Interrupted};
 pub use session::{Session, StartFrom};
-pub use slot::SessionOptions;
+pub use slot::{SessionOptions, remedy_of_a_lost_slot};
 pub use stream::{Link, StreamError, Witness, stream};
 pub use vitals::{ConnectionState, NoticeKind, Report, Seen, Vitals};

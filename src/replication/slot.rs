@@ -29,6 +29,15 @@ pub(super) struct Slot {
     pub(super) holder: Option<String>,
 }
 
+/// How to go on with a slot that has lost WAL. Subscriptions, backlogs and dead letters stay.
+#[must_use]
+pub fn remedy_of_a_lost_slot(slot: &str) -> String {
+    format!(
+        "changes since then are not delivered. To go on, run SELECT pg_drop_replication_slot('{slot}'), then pgstream init, then \
+         pgstream run --accept-gap; pgstream backfill sends what receivers lack"
+    )
+}
+
 pub(super) async fn describe_slot(
     connection: &mut Connection,
     slot: &str,
@@ -56,7 +65,9 @@ pub(super) async fn describe_slot(
         (_, Some(database), _) if database != dbname => wrong(format!(
             "it belongs to the database {database:?}, not to {dbname:?}"
         )),
-        (_, _, Some("lost")) => wrong("PostgreSQL has removed WAL that it needs".to_owned()),
+        (_, _, Some("lost")) => Err(ReplicationError::SlotLost {
+            slot: slot.to_owned(),
+        }),
         _ => match (row.text(3)?, row.text(4)?) {
             (None, None) => wrong("its creation was broken off".to_owned()),
             // It is being made, and waits for transactions that are open.

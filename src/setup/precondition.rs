@@ -1,5 +1,6 @@
 //! What has to hold of the server, the role and the slot: what is wrong where it does not, and what mends that.
 
+use crate::replication::remedy_of_a_lost_slot;
 use std::fmt;
 
 /// What does not hold. Its `Display` is the problem and the remedy.
@@ -253,9 +254,7 @@ impl Precondition {
                 "choose another name with --replication-slot, or drop it if nothing needs it (SELECT \
                  pg_drop_replication_slot('{slot}'))"
             ),
-            Self::SlotLost { .. } => {
-                "run tear-down and then init; changes since then are not delivered".to_owned()
-            }
+            Self::SlotLost { slot, .. } => remedy_of_a_lost_slot(slot),
             Self::SlotSynchronised { .. } => {
                 "give the URL of the primary, or promote this server first".to_owned()
             }

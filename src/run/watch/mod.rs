@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::alarms::{Alarm, Alarms};
 use crate::config::PgUrl;
+use crate::replication::remedy_of_a_lost_slot;
 use crate::setup::slot_risk::{self, SlotRisk};
 use crate::setup::synchronous;
 use crate::store::slot_status::{self, SlotStatus};
@@ -85,8 +86,8 @@ fn tell(log: &Logger, slot: &str, status: &SlotStatus, alarm: Alarm) {
         Alarm::CaughtUp => info!(log, "lag is small again"; "event" => "lag_small"),
         Alarm::Risk(SlotRisk::Lost) => error!(
             log,
-            "slot lost: PostgreSQL has removed WAL that it needs; changes will be missing. Run pgstream tear-down and init";
-            "event" => "slot_lost"
+            "slot lost: PostgreSQL has removed WAL that it needs; changes will be missing";
+            "event" => "slot_lost", "remedy" => remedy_of_a_lost_slot(slot)
         ),
         Alarm::Risk(_) => {
             if let Some(finding) = slot_risk::finding(slot, status) {
