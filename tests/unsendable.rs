@@ -1,13 +1,15 @@
-//! Suite `unsendable`: a transaction that PostgreSQL itself cannot send.
+//! Suite `unsendable`: a transaction that PostgreSQL itself cannot send, or that pgstream cannot go on with.
 
 use std::process::Output;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::database::SLOT;
 use crate::support::look::look;
 use crate::support::program::{Program, skip};
-use crate::support::world::{Change, World, receiver};
+use crate::support::receiver::Receiver;
+use crate::support::world::{Change, Gate, World, receiver};
 
 /// The exit code where there is one.
 const UNSENDABLE: i32 = 5;
@@ -17,8 +19,16 @@ const FAST: [(&str, &str); 2] = [
     ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_MAX_INTERVAL", "100ms"),
 ];
 
+const STRICT: [(&str, &str); 1] = [("PGSTREAM_WEBHOOK_NOTIFIER_STRICT_MODE", "true")];
+
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+/// The rows that came, in order.
+fn came(receiver: &Receiver) -> Vec<i64> {
+    let requests = receiver.requests();
+    requests.iter().map(|request| Change::of(request).key).collect()
 }
 
 #[test]
@@ -48,13 +58,6 @@ fn it_ends_the_program_and_can_be_skipped() {
     let (_, command) = text.split_once("`pgstream skip --to ").unwrap();
     let (lsn, _) = command.split_once('`').unwrap();
     // What was before it is delivered.
-    let came = |receiver: &crate::support::receiver::Receiver| -> Vec<i64> {
-        receiver
-            .requests()
-            .iter()
-            .map(|request| Change::of(request).key)
-            .collect()
-    };
     assert_eq!(came(&receiver), [1]);
 
     for (arguments, code, expected) in [
@@ -112,4 +115,61 @@ fn it_ends_the_program_and_can_be_skipped() {
         "{letters:?}"
     );
     assert!(program.terminate().0.success());
+}
+
+/// A program in strict mode that has met a record which cannot be read, while a row before it is still being delivered.
+fn stuck() -> (World, Receiver, Gate, Program) {
+    let mut world = World::new(&[]);
+    // wal2json does not escape the quotes within such a type's name.
+    world.sql.run(
+        "CREATE TYPE \"a\"\"b\" AS ENUM ('sad'); CREATE TABLE feelings (id bigint PRIMARY KEY, mood \"a\"\"b\");
+         CREATE TABLE items (id bigint PRIMARY KEY)",
+    );
+    let (receiver, gate) = Gate::with_receiver();
+    let mut program = world.start(&STRICT);
+    program.subscribe(&json!({"url": receiver.url("/"), "schema": "public"}));
+    world.sql.run("INSERT INTO items VALUES (1)");
+    world.sql.run("INSERT INTO feelings VALUES (2, 'sad')");
+    program.wait_for_log("the record", |line| line["event"] == "stream_stuck");
+    (world, receiver, gate, program)
+}
+
+/// That the program has ended with the reason, and names the way on.
+fn assert_names_skip(program: &mut Program) {
+    assert_eq!(program.wait().code(), Some(1));
+    let log = program.log();
+    let last = log.iter().rfind(|line| line["level"] == "critical").unwrap();
+    assert!(
+        last["msg"].as_str().unwrap().contains("`pgstream skip --to "),
+        "{last}"
+    );
+}
+
+#[test]
+fn what_was_before_is_delivered_without_the_connection_too() {
+    let (mut world, receiver, gate, mut program) = stuck();
+    world
+        .sql
+        .run("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots");
+    world.sql.wait_for("SELECT NOT active FROM pg_replication_slots");
+    gate.open();
+    assert_names_skip(&mut program);
+    assert_eq!(came(&receiver), [1]);
+}
+
+#[test]
+fn a_program_that_is_told_to_end_before_all_of_it_is_delivered_names_no_way_to_skip_it() {
+    let (world, receiver, gate, mut program) = stuck();
+    program.signal(Signal::SIGTERM);
+    program.wait_for_log("the end", |line| {
+        line["event"] == "stream_stuck" && line["error"].is_string()
+    });
+    gate.open();
+    assert_eq!(program.wait().code(), Some(0));
+    let log = program.log();
+    assert!(log.iter().all(|line| line["level"] != "critical"));
+
+    // What is told after the next start may be acted upon.
+    assert_names_skip(&mut Program::spawn(&world.url(), SLOT, &STRICT));
+    assert_eq!(came(&receiver), [1]);
 }

@@ -53,7 +53,8 @@ pub enum ReplicationError {
     Encode(#[from] EncodeError),
     /// There is no such slot.
     #[error(
-        "replication slot not found: {slot:?} does not exist; run `pgstream init`, or name another slot with PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME"
+        "replication slot not found: {slot:?} does not exist; run `pgstream init` (and, if it was streamed before, `pgstream run \
+         --accept-gap`), or name another slot with PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME"
     )]
     SlotNotFound {
         /// The name of the slot.
@@ -71,7 +72,8 @@ pub enum ReplicationError {
     },
     /// The slot cannot be used again.
     #[error(
-        "replication slot {slot:?} is lost: PostgreSQL has removed WAL that it needs (see max_slot_wal_keep_size), and {}",
+        "replication slot {slot:?} is lost: PostgreSQL has invalidated it, mostly because it has removed WAL that it needs (see \
+         max_slot_wal_keep_size), and {}",
         remedy_of_a_lost_slot(slot)
     )]
     SlotLost {
@@ -87,7 +89,10 @@ pub enum ReplicationError {
         what: String,
     },
     /// The server is a stand-by.
-    #[error("the server is a stand-by (pg_is_in_recovery() is true): only a primary's changes are streamed")]
+    #[error(
+        "the server is a stand-by (pg_is_in_recovery() is true), and only a primary's changes are streamed: it is waited for \
+         until it is promoted; or give the URL of the primary, or all hosts with target_session_attrs=primary"
+    )]
     Standby,
     /// The source is not what was streamed before.
     #[error(
@@ -100,15 +105,13 @@ pub enum ReplicationError {
     #[error(
         "PostgreSQL cannot send the changes of a transaction: it failed {times} times in the same way after everything up to \
          {received} was received: {error}. A record that wal2json prints as more than 1 GB cannot be sent, for example. {}",
-        remedy(*is_settled, *transaction_end)
+        remedy(*transaction_end)
     )]
     Unsendable {
         /// Everything up to here was received.
         received: Lsn,
         /// Where the transaction ends, if that is known.
         transaction_end: Option<Lsn>,
-        /// Whether everything before that transaction is settled.
-        is_settled: bool,
         /// How often it failed.
         times: u32,
         /// What the server says.
@@ -191,11 +194,7 @@ impl ReplicationError {
 }
 
 /// How to go on without a transaction that cannot be sent.
-fn remedy(is_settled: bool, transaction_end: Option<Lsn>) -> String {
-    if !is_settled {
-        return "Not everything before that transaction is delivered or kept, because the program was told to end: start again"
-            .to_owned();
-    }
+fn remedy(transaction_end: Option<Lsn>) -> String {
     let how = match transaction_end {
         Some(end) => format!("run `pgstream skip --to {end}`"),
         None => "find where it ends, run `pgstream skip --to` with that LSN".to_owned(),

@@ -46,10 +46,10 @@ impl Notices {
         let is_new = self.seen.len() < MAX_REMEMBERED && self.seen.insert(subject);
         if !is_new {
             debug!(self.log, "PostgreSQL sent a notice again"; "notice" => &notice.message);
-        } else if table.is_some() {
-            warn!(self.log, "PostgreSQL does not report changes of a table: it has no replica identity; \
-                give it a primary key, or run ALTER TABLE … REPLICA IDENTITY FULL";
-                    "event" => "missing_replica_identity", "notice" => &notice.message);
+        } else if let Some(table) = table {
+            warn!(self.log, "PostgreSQL does not report changes of a table, which has no replica identity: \
+                `pgstream status` names the statement that mends it";
+                "event" => "missing_replica_identity", "table" => table, "notice" => &notice.message);
         } else {
             warn!(self.log, "PostgreSQL sent a notice within the stream"; "notice" => %notice);
         }

@@ -115,25 +115,30 @@ async fn stream_to_end<I: Intake>(
     };
     let mut outcome = stream.read_on(intake, progress, stop).await;
     intake.end();
-    let settling = match &outcome {
-        Err(StreamError::Intake(_) | StreamError::Replication(ReplicationError::Unsendable { .. })) => {
-            warn!(
-                log,
-                "the stream cannot go on; what was read before is still delivered, then the program ends"
-            );
-            stream.settle(intake, progress, stop).await
-        }
-        _ => Ok(()),
-    };
-    if let Err(StreamError::Replication(ReplicationError::Unsendable { is_settled, .. })) = &mut outcome {
-        *is_settled = intake.is_settled();
+    let is_stuck = matches!(
+        outcome,
+        Err(StreamError::Intake(_) | StreamError::Replication(ReplicationError::Unsendable { .. }))
+    );
+    if is_stuck {
+        warn!(log, "the stream cannot go on; what was read before is still delivered, then the program ends";
+            "event" => "stream_stuck");
+        stream.settle(intake, progress, stop).await;
+    }
+    if let Err(error) = &outcome
+        && is_stuck
+        && !intake.is_settled()
+    {
+        // Whoever is told why it cannot go on may skip what is in the way, and all that is not settled with it.
+        warn!(log, "told to end before all of that is delivered: why it cannot go on is told after the next start";
+            "event" => "stream_stuck", "error" => #error);
+        outcome = Ok(());
     }
     // What is in flight is waited for after a failure too: all that can still be confirmed is not sent again.
     let waited = stream.wait(intake, progress, settled).await;
     if let Err(StreamError::Replication(error)) = outcome {
         return Err(error.into());
     }
-    let parted = match settling.and(waited) {
+    let parted = match waited {
         Ok(()) => {
             intake.part().await;
             stream.say_goodbye(intake).await
@@ -264,23 +269,21 @@ impl Stream {
 
     /// Reads nothing more, and has everything delivered that was read to its commit, or until `stop` is cancelled: a
     /// record that cannot be taken in must not keep the changes before it from being delivered and confirmed, since the
-    /// only way past it skips all that is not.
-    async fn settle<I: Intake>(
-        &mut self,
-        intake: &mut I,
-        progress: &Notify,
-        stop: &CancellationToken,
-    ) -> Result<(), ReplicationError> {
+    /// only way past it skips all that is not. Without a connection they are delivered all the same.
+    async fn settle<I: Intake>(&mut self, intake: &mut I, progress: &Notify, stop: &CancellationToken) {
         while !intake.is_settled() {
             let due = self.due();
             tokio::select! {
                 biased;
-                () = due => self.send_status(intake).await?,
+                () = due => {
+                    if self.send_status(intake).await.is_err() {
+                        self.live = None;
+                    }
+                }
                 () = stop.cancelled() => break,
                 () = progress.notified() => self.progressed(),
             }
         }
-        Ok(())
     }
 
     /// Waits for `settled`, reading nothing more.

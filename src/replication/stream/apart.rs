@@ -100,7 +100,6 @@ impl Stream {
         (times >= TOO_OFTEN).then(|| ReplicationError::Unsendable {
             received,
             transaction_end,
-            is_settled: false,
             times,
             error: Box::new(server_error.clone()),
         })

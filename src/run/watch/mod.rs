@@ -86,7 +86,7 @@ fn tell(log: &Logger, slot: &str, status: &SlotStatus, alarm: Alarm) {
         Alarm::CaughtUp => info!(log, "lag is small again"; "event" => "lag_small"),
         Alarm::Risk(SlotRisk::Lost) => error!(
             log,
-            "slot lost: PostgreSQL has removed WAL that it needs; changes will be missing";
+            "slot lost: PostgreSQL has invalidated it, and changes will be missing";
             "event" => "slot_lost", "remedy" => remedy_of_a_lost_slot(slot)
         ),
         Alarm::Risk(_) => {
