@@ -175,7 +175,7 @@ fn the_first_partitioned_table_has_the_stream_begin_anew_and_loses_nothing() {
         line["msg"].as_str().is_some_and(|msg| msg.contains("begun anew"))
     });
     assert!(
-        anew["why"].as_str().unwrap().contains("a partitioned table"),
+        anew["error"].as_str().unwrap().contains("a partitioned table"),
         "{anew}"
     );
     world

@@ -89,28 +89,28 @@ pub enum Ending {
 }
 
 impl RunError {
-    /// Whether it is only that a database does not answer now.
-    pub(super) fn may_pass(&self) -> bool {
+    /// What a database answered, or did not, where that is what failed.
+    fn of_a_database(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error)
             | Self::Snapshot(SnapshotError::Store(error))
             | Self::Injector(InjectorError::Store(error))
-            | Self::Stream(StreamError::Intake(PipelineError::SchemaLog(error))) => error.may_pass(),
-            _ => false,
+            | Self::Stream(StreamError::Intake(PipelineError::SchemaLog(error))) => Some(error),
+            Self::Subscriptions(CacheError::Store(error)) => Some(error),
+            _ => None,
         }
+    }
+
+    /// Whether it is only that a database does not answer now.
+    pub(super) fn may_pass(&self) -> bool {
+        self.of_a_database().is_some_and(StoreError::may_pass)
     }
 
     /// What kind of end it is.
     #[must_use]
     pub fn ending(&self) -> Ending {
         match self {
-            Self::Store(error)
-            | Self::Snapshot(SnapshotError::Store(error))
-            | Self::Injector(InjectorError::Store(error))
-                if error.is_permanent() =>
-            {
-                Ending::Refused
-            }
+            _ if self.of_a_database().is_some_and(StoreError::is_permanent) => Ending::Refused,
             Self::Precondition(_) => Ending::Refused,
             Self::Replication(error) | Self::Stream(StreamError::Replication(error)) => match error {
                 ReplicationError::Gap(_) => Ending::Gap,

@@ -24,7 +24,7 @@ mod watch;
 mod watched;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Logger, warn};
 use tokio::time::sleep;
@@ -42,6 +42,7 @@ use crate::config::Config;
 use crate::replication::ReplicationError;
 use crate::setup;
 use crate::subscription::cache::{CacheMode, RefreshTasks, Subscriptions};
+use crate::telemetry::Seldom;
 
 /// The pause before everything is begun anew.
 const ANEW: Duration = Duration::from_secs(1);
@@ -133,6 +134,7 @@ async fn stream_for_life(
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
     setup::check_encoding(&databases.catalog).await??;
+    let seldom = Seldom::once_a_minute();
     loop {
         match stream_once(config, databases, what, on_gap, log, shutdown).await {
             Ok(Ended::Stopped) => return Ok(()),
@@ -140,8 +142,10 @@ async fn stream_for_life(
             Ok(Ended::Anew) => on_gap = OnGap::Stop,
             // The databases could be opened, so that this will pass.
             Err(error) if error.may_pass() => {
-                warn!(log, "the stream cannot be begun yet, trying again until it can";
-                    "event" => "store_failing", "error" => #&error);
+                if let Some(suppressed) = seldom.admit(Instant::now()) {
+                    warn!(log, "the stream cannot be begun yet, trying again until it can";
+                        "event" => "not_begun", "error" => #&error, "suppressed" => suppressed);
+                }
             }
             Err(error) => return Err(error),
         }

@@ -16,7 +16,7 @@ use crate::replication::{
 };
 use crate::store::slots::{self, Walsender};
 use crate::store::sources::{self, Source as Row};
-use crate::store::{self, PgPool, backlog};
+use crate::store::{self, PgPool, StoreError, backlog};
 
 /// The source's epoch as long as its history is unbroken.
 pub(super) const FIRST_EPOCH: u32 = 1;
@@ -92,7 +92,7 @@ pub(super) async fn connect(
         slot: session.slot,
         gap: session.gap,
         diverged,
-        remembers_itself: config.store == config.source,
+        remembers_itself: is_of_cluster(store, system_identifier).await?,
     };
     let (row, is_broken) = next(known, &found, on_gap);
     if let Some(gap) = session.gap {
@@ -107,12 +107,12 @@ pub(super) async fn connect(
         info!(log, "the slot is behind what was settled before; what lies between may be sent again";
             "event" => "slot_behind", "slot" => slot, "slot_confirmed" => %session.slot, "settled" => %known.confirmed);
     }
-    if let Some(at) = session.branched_off {
+    // Positions and numbers of transactions of the history that ended mean something else in this one.
+    let ended_at = session.branched_off.filter(|_| !is_broken);
+    if let Some(at) = ended_at {
         info!(log, "the source is on another timeline; nothing of what was streamed is missing there";
             "event" => "timeline_switched", "timeline" => timeline, "branched_off_at" => %at);
     }
-    // Positions and numbers of transactions of the history that ended mean something else in this one.
-    let ended_at = session.branched_off.filter(|_| !is_broken);
     if is_broken || ended_at.is_some() {
         let at = ended_at.unwrap_or(Lsn::ZERO);
         store::snapshot::history_ended(store, slot, at, session.slot).await?;
@@ -191,6 +191,12 @@ async fn highest_mark(store: &PgPool, known: Option<&Row>) -> Result<Lsn, RunErr
         known.is_some_and(|known| (mark.source, mark.epoch) == (known.system_identifier, known.epoch))
     });
     Ok(ours.map(|mark| mark.commit_lsn).max().unwrap_or(Lsn::ZERO))
+}
+
+/// Whether the store lies in this database cluster, whatever database of it or way to it.
+async fn is_of_cluster(store: &PgPool, system_identifier: u64) -> Result<bool, StoreError> {
+    let found = store::schema_log::identify(store).await?.system_identifier;
+    Ok(u64::from_ne_bytes(found.to_ne_bytes()) == system_identifier)
 }
 
 /// Asks the source itself, over another connection. The silence of a walsender that is at work means nothing.

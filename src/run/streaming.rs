@@ -191,7 +191,7 @@ pub(super) async fn stream_changes(
             Ok(Ended::Anew)
         }
         (Err(error), _) if is_out_of_date(&error) => {
-            warn!(log, "the stream is begun anew: what was not settled may be sent twice"; "event" => "begun_anew", "why" => #&error);
+            warn!(log, "the stream is begun anew: what was not settled may be sent twice"; "event" => "begun_anew", "error" => #&error);
             Ok(Ended::Anew)
         }
         (Err(StreamError::Replication(error)), _) => Err(explained(error, &databases.catalog).await),
