@@ -129,6 +129,7 @@ async fn check(source: &PgPool, store: &PgPool, options: &InitOptions) -> Result
     }
     let wanted = Wanted {
         slot: existing.is_none(),
+        stream: false,
         objects: store::migrate::pending(source, MigrationSet::Source).await? > 0,
     };
     first(preconditions::of_source(&server, wanted))?;

@@ -13,6 +13,8 @@ const MIN_VERSION: i32 = 14;
 pub(super) struct Wanted {
     /// The slot does not exist yet.
     pub(super) slot: bool,
+    /// It is to be said what streaming needs, whether or not the slot exists.
+    pub(super) stream: bool,
     /// Migrations of the source are pending.
     pub(super) objects: bool,
 }
@@ -37,6 +39,9 @@ pub(super) fn of_source(server: &Server, wanted: Wanted) -> Vec<Precondition> {
     if wanted.slot {
         lacking.extend(for_the_slot(server));
     }
+    if wanted.slot || wanted.stream {
+        lacking.extend(check_replication(server).err());
+    }
     if wanted.objects {
         lacking.extend(check_create(server).err());
     }
@@ -56,10 +61,16 @@ fn for_the_slot(server: &Server) -> impl Iterator<Item = Precondition> {
         max: server.max_replication_slots,
         used: server.slots,
     });
-    let no_privilege = (!server.may_replicate).then(|| Precondition::Replication {
+    [no_walsender, no_slot].into_iter().flatten()
+}
+
+fn check_replication(server: &Server) -> Result<(), Precondition> {
+    if server.may_replicate {
+        return Ok(());
+    }
+    Err(Precondition::Replication {
         role: server.role.clone(),
-    });
-    [no_walsender, no_slot, no_privilege].into_iter().flatten()
+    })
 }
 
 /// Everything that the store's server lacks, when something is to be made there.
@@ -175,6 +186,7 @@ mod tests {
 
     const EVERYTHING: Wanted = Wanted {
         slot: true,
+        stream: true,
         objects: true,
     };
 
@@ -239,9 +251,18 @@ mod tests {
         });
         let nothing = Wanted {
             slot: false,
+            stream: false,
             objects: false,
         };
         check_source(&full, nothing).unwrap();
+
+        let nothing_but_streaming = Wanted {
+            stream: true,
+            ..nothing
+        };
+        let lacking = of_source(&full, nothing_but_streaming);
+        let codes: Vec<_> = lacking.iter().map(Precondition::code).collect();
+        assert_eq!(codes, ["no_replication_privilege"]);
     }
 
     #[test]

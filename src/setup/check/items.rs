@@ -2,6 +2,9 @@
 
 use super::document::Checked;
 
+/// Stands for what the creation of the slot needs, which cannot be known of one that exists.
+pub(super) const CREATION: &str = "creation";
+
 /// A precondition, and by which problems it is not met.
 #[derive(Debug)]
 struct Item {
@@ -73,13 +76,13 @@ impl Items {
                 "free_slot",
                 "Replication slot free",
                 ["no_free_slot"],
-                ["server", "slot"]
+                ["server", "slot", CREATION]
             ),
             item!(
                 "free_walsender",
                 "Walsender free",
                 ["no_free_walsender"],
-                ["server", "slot"]
+                ["server", "slot", CREATION]
             ),
             item!(
                 "replication_privilege",
@@ -103,7 +106,7 @@ impl Items {
                 "plugin",
                 "Output plugin wal2json installed and allowed",
                 ["plugin_missing", "plugin_not_allowed", "plugin_refused"],
-                ["server", "slot", "plugin"]
+                ["server", "slot", "plugin", CREATION]
             ),
             item!(
                 "slot",

@@ -32,6 +32,8 @@ struct Found {
     problems: Vec<Finding>,
     hints: Vec<Finding>,
     missing: Vec<NotLookedAt>,
+    /// What was not looked at, since it is made already.
+    needless: Vec<&'static str>,
 }
 
 /// Checks everything. `None` for the targets where the configuration does not even say what they are.
@@ -90,14 +92,14 @@ pub async fn check(targets: Option<&Targets>, config_errors: &[String]) -> Check
 }
 
 impl Found {
-    /// The codes of what is lacking, and the parts that nothing is known of.
+    /// The codes of what is lacking, and the parts that nothing is known of, or that had not to be looked at.
     fn told(&self) -> Told {
         let lacking = self.lacking.iter().map(Precondition::code);
         let problems = self.problems.iter().map(|problem| problem.code);
         let missing = self.missing.iter().map(|missing| missing.section);
         Told {
             lacking: lacking.chain(problems).collect(),
-            missing: missing.collect(),
+            missing: missing.chain(self.needless.iter().copied()).collect(),
         }
     }
 }
@@ -138,6 +140,7 @@ async fn check_source(pool: &PgPool, targets: &Targets, deadline: Instant) -> (O
     }
     let wanted = Wanted {
         slot: matches!(slot, Some(None)),
+        stream: true,
         objects: applied.is_some_and(|applied| matches!(applied.state, AppliedState::Pending(_))),
     };
     if wanted.slot {
@@ -148,6 +151,9 @@ async fn check_source(pool: &PgPool, targets: &Targets, deadline: Instant) -> (O
                 "wait for its end, or end it, before init is run",
             )
         }));
+    }
+    if !wanted.slot {
+        found.needless.push(items::CREATION);
     }
     found.lacking.extend(preconditions::of_source(&server, wanted));
     try_out(pool, &server, wanted, deadline, &mut found).await;

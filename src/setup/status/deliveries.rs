@@ -41,7 +41,8 @@ pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &
                     "{} events could not be delivered and are dead letters",
                     counted(letters.undelivered)
                 ),
-                "look at them with pgstream deadletters list, and run pgstream deadletters replay or discard",
+                "look at them with pgstream deadletters list, and run pgstream deadletters replay or discard for those that are meant, \
+                 such as --endpoint URL, or --all",
             ));
         }
         if letters.without_endpoint > 0 {
@@ -51,7 +52,8 @@ pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &
                     "{} records of the stream were delivered to nobody, because they could not be read or were skipped",
                     counted(letters.without_endpoint)
                 ),
-                "look at them with pgstream deadletters show ID, and run pgstream deadletters discard",
+                "look at them with pgstream deadletters list and show ID, and run pgstream deadletters discard --reason unparsable, or \
+                 --reason skipped",
             ));
         }
     }

@@ -80,11 +80,17 @@ fn problem(gap: Gap) -> Finding {
 }
 
 fn hint(known: &Source, found: Identity, is_store: bool) -> Finding {
-    let hidden = if is_store {
-        "; since the store is the source itself, a stand-by that lagged when it was promoted has brought back an older \
-         position, and the gap cannot be seen"
+    let (hidden, remedy) = if is_store {
+        (
+            "; since the store is the source itself, a stand-by that lagged when it was promoted has brought back an older \
+             position, and the gap cannot be seen",
+            "if the stand-by may have lagged, run pgstream backfill for what receivers lack",
+        )
     } else {
-        ""
+        (
+            "",
+            "start pgstream run; if it finds a gap, start it with --accept-gap, and run pgstream backfill for what receivers lack",
+        )
     };
     Finding::new(
         "timeline_changed",
@@ -93,8 +99,7 @@ fn hint(known: &Source, found: Identity, is_store: bool) -> Finding {
              streamed is there{hidden}",
             found.timeline, known.timeline
         ),
-        "if the stand-by may have lagged, start with pgstream run --accept-gap, and run pgstream backfill for what receivers \
-         lack",
+        remedy,
     )
 }
 

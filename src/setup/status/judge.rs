@@ -195,6 +195,7 @@ fn migration_problem(which: &str, found: MigrationReport) -> Option<Finding> {
 fn server_problems(server: &Server) -> Vec<Finding> {
     let nothing_is_to_be_made = Wanted {
         slot: false,
+        stream: true,
         objects: false,
     };
     let lacking = preconditions::of_source(server, nothing_is_to_be_made);
