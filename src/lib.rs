@@ -19,10 +19,11 @@
 //! | [`subscription`] | what is subscribed to: model, matcher, cache |
 //! | [`endpoint`] | a URL, how to talk to it, and how it does |
 //! | [`store`] | PostgreSQL as a database: migrations, and one file for each table |
-//! | [`setup`] | what `init`, `check`, `status` and `tear-down` do |
+//! | [`setup`] | what `init`, `check`, `status`, `skip` and `tear-down` do |
 //! | [`monitoring`] | metrics and probes: what all rooms have counted, collected when somebody asks |
-//! | [`operator`] | what an operator can do to endpoints and dead letters; `cli` and `api` call it |
+//! | [`operator`] | what an operator can do to endpoints and dead letters, and ask for in snapshots and backfills; `cli` and `api` call it |
 //! | [`http_server`], [`api`] | the subscription server |
+//! | [`filter`], [`patterns`], [`backoff`] | small rules that several rooms share: which tables, by which patterns; how long to wait (pure) |
 //! | [`receiver`] | receivers of webhooks: `listen`, and the one of the demo |
 //! | [`demo`] | a throwaway PostgreSQL and a short story of changes |
 //!

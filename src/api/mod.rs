@@ -1,11 +1,10 @@
-//! The subscription server: who may be told of which changes, over HTTP.
+//! The subscription server: who may be told of which changes, over HTTP; and the one of the metrics.
 //!
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST /webhooks/subscribe` | `{"url", "schema", "table", "event_types"}`, only `url` required | 201, the subscription as it is stored |
 //! | `POST /webhooks/unsubscribe` | the same; `event_types` plays no part | 200, the subscription that was removed |
 //! | `GET /webhooks/subscriptions` | | 200, an array of subscriptions |
-//!
 //! | `GET /webhooks/endpoints` | | 200, all endpoints; with `?url=` that one and more of it |
 //! | `POST /webhooks/endpoints/pause`, `…/disable` | `{"url", "reason"}` | 200, the endpoint |
 //! | `POST /webhooks/endpoints/resume`, `…/enable` | `{"url"}` | 200, the endpoint |
@@ -18,7 +17,6 @@
 //! | `POST /webhooks/backfill` | `{"url", "tables", "excluded_tables"}` | 202, the number of the backfill, and its tables |
 //! | `GET /webhooks/backfill` | | 200, the backfills of the last days, and how far they are |
 //! | `POST /webhooks/backfill/cancel` | `{"id"}` | 200, how many tables are read no further |
-//!
 //! | `GET /healthz` | | 200, or 503 if the stream does not turn |
 //! | `GET /readyz` | | 200, or 503 and the reason |
 //! | `GET /metrics` | | 200, the metrics in Prometheus' text format, unless they have a server of their own |

@@ -15,7 +15,12 @@ database_command! {
     #[argh(
         name = "run",
         example = "pgstream run -c pg2webhook.env --log-level debug",
-        note = "Needs `pgstream init` before, or --init. A signal ends it in order, a second one at once."
+        note = "Needs `pgstream init` before, or --init. A signal ends it in order, a second one at once.",
+        error_code(1, "the work failed; starting again may help"),
+        error_code(2, "the arguments or the configuration are wrong"),
+        error_code(3, "PostgreSQL refuses what is needed, such as the password, the database or the slot"),
+        error_code(4, "the source is not what was streamed before: see --accept-gap"),
+        error_code(5, "the source has a transaction that it cannot send: see pgstream skip")
     )]
     pub struct RunCommand {
         /// tables whose existing rows are delivered before their changes, separated by blanks: table (of schema public) or

@@ -15,7 +15,7 @@ database_command! {
         name = "skip",
         example = "pgstream skip --to 0/1590EB8",
         note = "`pgstream run` says which LSN, where it ends because of such a transaction (exit code 5).",
-        note = "What is skipped is kept as a dead letter without an endpoint: see `pgstream deadletters list`."
+        note = "What was skipped is written down as a dead letter, from where to where, but not its changes: see `pgstream deadletters list`."
     )]
     pub struct SkipCommand {
         /// the end of the transaction: everything up to there that is not confirmed is never sent
@@ -56,7 +56,7 @@ impl SkipCommand {
         }
         let end = runtime.block_on(skip.carry_out()).map_err(Failure::of_work)?;
         context.print_success(&format!(
-            "the slot is at {end}; what was skipped is among the dead letters"
+            "the slot is at {end}; from where to where was skipped is among the dead letters"
         ));
         Ok(())
     }

@@ -20,7 +20,10 @@ database_command! {
         example = "pgstream snapshot -c pg2webhook.env --tables \"orders sales.*\"",
         example = "pgstream snapshot -c pg2webhook.env --show",
         note = "Tables that are done are not read again; one whose reading was interrupted is, from its start, and its rows have the ids they had.",
-        note = "Not while `pgstream run` is up: deliveries are made by one program at a time."
+        note = "Not while `pgstream run` is up: deliveries are made by one program at a time.",
+        error_code(1, "the work failed; starting again may help"),
+        error_code(2, "the arguments or the configuration are wrong"),
+        error_code(3, "PostgreSQL refuses what is needed, such as the password or the database")
     )]
     pub struct SnapshotCommand {
         /// tables to read, separated by blanks: table (of schema public) or schema.table, * for any text

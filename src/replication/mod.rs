@@ -8,6 +8,8 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `intake` | who takes what comes: the trait between this room and `pipeline` |
+//! | `error` | what ends a connection or the stream, and what to do about it |
 //! | `connect` | from a URL, by way of the room of that name, to a session |
 //! | `connection` | messages out and in |
 //! | `query` | simple queries on that session |
