@@ -1,13 +1,9 @@
 //! The accept loop: takes connections up to the limit, and ends them within the grace.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body, Incoming};
-use hyper::service::Service;
-use hyper::{Request, Response};
 use slog::{Logger, warn};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -15,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::answering::Answering;
 use super::bind::Server;
 use super::connection::serve_connection;
 use super::limits::{ACCEPT_PAUSE, Limits};
@@ -23,64 +20,38 @@ use crate::telemetry::Seldom;
 impl Server {
     /// Serves until `shutdown` is cancelled, then stops listening, lets requests under way be answered within
     /// [`Limits::grace`], cuts what is left and returns. No connection outlives this future.
-    pub async fn serve<S, B>(self, service: S, limits: Limits, log: &Logger, shutdown: CancellationToken)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub async fn serve(
+        self,
+        service: impl Answering,
+        limits: Limits,
+        log: &Logger,
+        shutdown: CancellationToken,
+    ) {
         let connections = self.take_in(service, limits, log, shutdown).await;
         drop(self);
         finish(connections, limits.grace).await;
     }
 
     /// Does the same, but goes on listening: who connects after the end waits until something else is served.
-    pub async fn serve_at_first<S, B>(
+    pub async fn serve_at_first(
         &self,
-        service: S,
+        service: impl Answering,
         limits: Limits,
         log: &Logger,
         done: CancellationToken,
-    ) where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) {
         let connections = self.take_in(service, limits, log, done).await;
         finish(connections, limits.grace).await;
     }
 
     /// Takes connections until `shutdown` is cancelled, and gives those that are open then.
-    async fn take_in<S, B>(
+    async fn take_in(
         &self,
-        service: S,
+        service: impl Answering,
         limits: Limits,
         log: &Logger,
         shutdown: CancellationToken,
-    ) -> JoinSet<()>
-    where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> JoinSet<()> {
         let slots = Arc::new(Semaphore::new(limits.connections));
         let seldom = Seldom::once_a_minute();
         let mut connections = JoinSet::new();
@@ -146,7 +117,9 @@ async fn finish(mut connections: JoinSet<()>, grace: Duration) {
 mod tests {
     use bytes::Bytes;
     use http_body_util::Full;
+    use hyper::body::Incoming;
     use hyper::service::service_fn;
+    use hyper::{Request, Response};
     use slog::{Discard, o};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

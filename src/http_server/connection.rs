@@ -1,34 +1,28 @@
 //! One connection, from its first request to its orderly close.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 
-use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::answering::Answering;
 use super::limits::{HEAD_BYTES, LINGER, LINGER_BYTES, Limits};
 use super::write_deadline::WriteDeadline;
 
 /// Serves the requests of one connection one after the other, until the client or `shutdown` ends it. What
 /// goes wrong here is the client's doing (it leaves, or stalls), so it is not reported.
-pub(super) async fn serve_connection<S, B>(
+pub(super) async fn serve_connection(
     stream: TcpStream,
-    service: S,
+    service: impl Answering,
     limits: &Limits,
     shutdown: &CancellationToken,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) {
     let io = TokioIo::new(WriteDeadline::new(stream, limits.write));
     // Boxed, because only a connection that can be moved gives its socket back.
     let service = service_fn(|request| Box::pin(service.call(request)));

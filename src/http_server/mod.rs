@@ -8,12 +8,14 @@
 //! servers speak plain HTTP to the operator's own machines, and who needs more puts a proxy in front.
 
 mod accept;
+mod answering;
 mod bind;
 mod body;
 mod connection;
 mod limits;
 mod write_deadline;
 
+pub use answering::Answering;
 pub use bind::{BindError, Server};
 pub use body::{BodyError, read_body};
 pub use limits::Limits;
