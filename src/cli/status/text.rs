@@ -197,20 +197,7 @@ fn endpoints(text: &mut String, found: &Status) {
         .endpoints_in_trouble
         .iter()
         .flatten()
-        .map(|endpoint| {
-            let since = endpoint
-                .since
-                .as_ref()
-                .map_or_else(String::new, |since| format!(" since {since}"));
-            let reason = endpoint
-                .reason
-                .as_ref()
-                .map_or_else(String::new, |reason| format!(": {reason}"));
-            (
-                endpoint.url.as_str(),
-                Some(format!("{}{since}{reason}", endpoint.state)),
-            )
-        })
+        .map(|endpoint| (endpoint.url.as_str(), Some(endpoint.condition())))
         .collect();
     section_unless_empty(text, "Endpoints in trouble", &lines);
 }

@@ -9,15 +9,7 @@ use crate::setup::findings::Finding;
 /// The problems and hints of everything that is delivered, or is not.
 pub(super) fn findings(facts: &StoreFacts, problems: &mut Vec<Finding>, hints: &mut Vec<Finding>) {
     for endpoint in facts.troubled.iter().flatten() {
-        let since = endpoint
-            .since
-            .as_ref()
-            .map_or_else(String::new, |since| format!(" since {since}"));
-        let reason = endpoint
-            .reason
-            .as_ref()
-            .map_or_else(String::new, |reason| format!(": {reason}"));
-        let message = format!("endpoint {} is {}{since}{reason}", endpoint.url, endpoint.state);
+        let message = format!("endpoint {} is {}", endpoint.url, endpoint.condition());
         let url = Pasted(&endpoint.url);
         let (list, remedy) = match endpoint.state.as_str() {
             "paused" => (&mut *problems, format!("run pgstream endpoints resume {url}")),

@@ -206,6 +206,21 @@ pub struct TroubledEndpoint {
     pub reason: Option<String>,
 }
 
+impl TroubledEndpoint {
+    /// Its state, since when, and why, for people.
+    #[must_use]
+    pub fn condition(&self) -> String {
+        let mut text = self.state.clone();
+        if let Some(since) = &self.since {
+            text.extend([" since ", since]);
+        }
+        if let Some(reason) = &self.reason {
+            text.extend([": ", reason]);
+        }
+        text
+    }
+}
+
 /// What waits for endpoints in the store.
 #[derive(Debug, Default, Serialize)]
 pub struct BacklogReport {
