@@ -632,7 +632,9 @@ fn changes_without_an_identity_are_reported_once_a_table() {
         "{warnings:?}"
     );
     assert!(
-        warnings.iter().all(|line| line.contains("REPLICA IDENTITY FULL")),
+        warnings
+            .iter()
+            .all(|line| line.contains("`pgstream status` names the statement")),
         "{warnings:?}"
     );
 }
