@@ -27,7 +27,8 @@ pub async fn bury(
     rows: &[i64],
 ) -> Result<(), StoreError> {
     let text = format!(
-        "WITH gone AS (DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($25) AND seq {})
+        "WITH gone AS (DELETE FROM pgstream.webhook_backlog AS b USING unnest($25::bigint[]) AS r (seq)
+                        WHERE b.endpoint = $1 AND b.seq = r.seq AND b.seq {})
          INSERT INTO pgstream.webhook_dead_letters AS d (endpoint, reason, {COLUMNS})
          SELECT $1, ($24::text[])[r.place], {VALUES} FROM (
              SELECT DISTINCT ON (r.webhook_id, r.replay_run) r.* FROM {ARRAYS}

@@ -164,7 +164,8 @@ pub async fn load(
 /// [`StoreError::Table`]
 pub async fn delete(pool: &PgPool, endpoint: &str, seqs: &[i64]) -> Result<u64, StoreError> {
     sqlx::query(concat!(
-        "DELETE FROM pgstream.webhook_backlog WHERE endpoint = $1 AND seq = ANY($2) AND seq ",
+        "DELETE FROM pgstream.webhook_backlog AS b USING unnest($2::bigint[]) AS r (seq)
+          WHERE b.endpoint = $1 AND b.seq = r.seq AND b.seq ",
         span!("$2")
     ))
     .bind(endpoint)
