@@ -31,6 +31,14 @@ build: ## Build the optimised program, target/release/pgstream
 test: setup ## Run all tests, those against a real PostgreSQL included
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 2))} cargo test --locked --workspace
 
+# The suites of what differs between releases of PostgreSQL: slots, preconditions, plans, connections.
+SUITES_17 ?= preconditions:: store:: status:: check:: failover:: reconnecting:: watch:: unsendable:: ddl::
+
+.PHONY: test-17
+test-17: setup ## Run the suites SUITES_17 on PostgreSQL 17, which is unpacked for them and not installed
+	PGSTREAM_PG_BIN=$$(.ci/postgres17 target/postgres17) && export PGSTREAM_PG_BIN && \
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 2))} cargo test --locked --test integration -- $(SUITES_17)
+
 .PHONY: crash
 crash: setup ## Kill the program CRASH_KILLS times under load and account for every change
 	CRASH_KILLS=$(CRASH_KILLS) CRASH_SEED=$(CRASH_SEED) cargo test --locked --release --test integration -- --nocapture crash::
