@@ -10,6 +10,7 @@
 //! | `socket` | TCP and Unix sockets, and how a dead peer is noticed |
 //! | `transport` | a stream of bytes to one address |
 //! | `negotiate` | whether TLS begins, and its handshake |
+//! | `encrypted` | the stream behind the handshake, and its end |
 //! | `files` | certificates and keys, read anew for each connection |
 //! | `verifier` | whether a server's certificate is trusted |
 //! | `end_point` | what a password's proof is bound to |
@@ -18,6 +19,7 @@
 
 mod address;
 mod authenticate;
+mod encrypted;
 mod end_point;
 mod error;
 mod exchange;

@@ -17,6 +17,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 use tokio_util::either::Either;
 
 use super::address::Address;
+use super::encrypted::Encrypted;
 use super::files::{ALPN, client_config};
 use super::transport::{Channel, Transport};
 use super::{TransportError, end_point};
@@ -62,7 +63,7 @@ pub(super) async fn encrypted(
         end_point: end_point_of(&stream),
     };
     Ok(Transport {
-        socket: Either::Right(Box::new(stream)),
+        socket: Either::Right(Box::new(Encrypted::new(stream))),
         channel,
     })
 }

@@ -1,15 +1,15 @@
 //! A stream of bytes to one address of a server.
 
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::address::Address;
+use super::encrypted::Encrypted;
 use super::{TransportError, negotiate, socket};
 use crate::config::{Encryption, PgUrl, Server};
 
 /// TCP, a Unix socket, or TLS over TCP.
-pub type Socket = Either<Either<TcpStream, UnixStream>, Box<TlsStream<TcpStream>>>;
+pub type Socket = Either<Either<TcpStream, UnixStream>, Box<Encrypted>>;
 
 /// An open stream to a server.
 #[derive(Debug)]
