@@ -268,6 +268,9 @@ fn a_walsender_that_skips_a_huge_transaction_is_left_alone() {
         .sql
         .run("INSERT INTO noise SELECT generate_series(1, 1500000)");
     wait_for(Walsender::AtWork);
+    // Nobody is called for it.
+    let answered = program.ask("GET", "/readyz");
+    assert_eq!(answered.status, 200, "{}", answered.body);
     insert(&mut world.sql, 1..=10);
     world.sql.wait_until_delivered();
     assert_once(&receiver, 1..=10);
@@ -612,6 +615,17 @@ fn what_does_not_heal_ends_the_program_at_once() {
         assert_eq!(output.status.code(), Some(REFUSED), "{said}");
         assert!(said.contains(expected), "{said}");
     }
+    // The store is elsewhere, and not what is to blame.
+    let output = pgstream(&["run"])
+        .env("PGSTREAM_POSTGRES_LISTENER_URL", world.cluster.url("nowhere"))
+        .env("PGSTREAM_WEBHOOK_SUBSCRIPTION_STORE_URL", world.url())
+        .env("PGSTREAM_POSTGRES_REPLICATION_SLOT_NAME", SLOT)
+        .env("PGSTREAM_WEBHOOK_SUBSCRIPTION_SERVER_ADDRESS", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(REFUSED), "{said}");
+    assert!(said.contains("cannot use the source"), "{said}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Databases {
         let catalog = if config.source == config.store {
             store.clone()
         } else {
-            store::connect(&config.source).await?
+            store::connect(&config.source).await.map_err(RunError::Source)?
         };
         let schema_log = match &config.injector {
             Some(url) => Some(schema_log::open(url, &config.slot, (&config.source, &catalog)).await?),

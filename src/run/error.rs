@@ -16,6 +16,9 @@ pub enum RunError {
     /// The store database cannot be used.
     #[error("cannot use the subscription store")]
     Store(#[from] StoreError),
+    /// The source's catalogs cannot be asked.
+    #[error("cannot use the source")]
+    Source(#[source] StoreError),
     /// There is no first set of subscriptions.
     #[error(transparent)]
     Subscriptions(#[from] CacheError),
@@ -93,6 +96,7 @@ impl RunError {
     fn of_a_database(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error)
+            | Self::Source(error)
             | Self::Snapshot(SnapshotError::Store(error))
             | Self::Injector(InjectorError::Store(error))
             | Self::Stream(StreamError::Intake(PipelineError::SchemaLog(error))) => Some(error),
