@@ -134,6 +134,9 @@ fn of_a_database_without_an_encoding_what_is_not_utf8_is_a_dead_letter() {
     let keys: Vec<i64> = requests.iter().map(|request| Change::of(request).key).collect();
     assert_eq!(keys, [1, 3]);
     assert_eq!(requests[0].json()["Data"]["columns"][1]["value"], "é");
+    // A record that was kept is no reason to be taken for not ready, and it is counted.
+    program.wait_until_ready();
+    assert_eq!(program.metrics().value("pgstream_records_unparsable_total"), 1.0);
     let found = look("status", &["--pgurl", &url, "--replication-slot", SLOT]);
     assert_eq!(found.problems(), ["unparsable_records"]);
     assert_eq!(found.json["dead_letters"]["records"][0]["reason"], "unparsable");

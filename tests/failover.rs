@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use pgstream::config::PgUrl;
 use pgstream::demo::cluster::StopMode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::database::SLOT;
 use crate::support::look::look;
@@ -21,7 +21,16 @@ const FAST: [(&str, &str); 2] = [
 /// The exit code where the source is not what was streamed.
 const GAP: i32 = 4;
 
-/// A primary, a stand-by that has its slot, the address of whichever is the primary, and a program that streams from that.
+/// How the program finds whichever server is the primary.
+#[derive(Clone, Copy)]
+enum By {
+    /// By an address that leads to it.
+    Address,
+    /// By a list of both, for the replication connection and the store.
+    Hosts,
+}
+
+/// A primary, a stand-by that has its slot, the address of whichever is the primary, and a program that streams from it.
 struct Pair {
     // Before the cluster: its server lies in the cluster's folder.
     replica: Replica,
@@ -34,7 +43,7 @@ struct Pair {
 
 impl Pair {
     /// Rows 1 to 10 are delivered, and the stand-by has all of it.
-    fn new() -> Self {
+    fn new(by: By) -> Self {
         let mut world = World::new(&[]);
         world.sql.run("CREATE TABLE items (id bigint PRIMARY KEY)");
         let replica = Replica::with_slots(&mut world.cluster);
@@ -42,7 +51,15 @@ impl Pair {
         let replica_sql = Sql::at(&PgUrl::parse(&replica.url()).unwrap());
         let proxy = Proxy::of(&world.cluster);
         let receiver = receiver();
-        let program = Program::start(&proxy.url("postgres"), SLOT, &FAST);
+        let url = match by {
+            By::Address => proxy.url("postgres"),
+            By::Hosts => format!(
+                "postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable",
+                world.cluster.port(),
+                replica.port()
+            ),
+        };
+        let program = Program::start(&url, SLOT, &FAST);
         program.subscribe(&json!({"url": receiver.url("/"), "schema": "public", "table": "items"}));
         let mut pair = Self {
             replica,
@@ -100,7 +117,7 @@ fn rows(rows: std::ops::RangeInclusive<i64>, epoch: &str) -> impl Iterator<Item 
 
 #[test]
 fn a_stand_by_that_lacks_nothing_is_streamed_on() {
-    let mut pair = Pair::new();
+    let mut pair = Pair::new(By::Address);
     pair.world.cluster.stop(StopMode::Fast).unwrap();
     pair.promote();
     pair.replica_sql
@@ -120,8 +137,40 @@ fn a_stand_by_that_lacks_nothing_is_streamed_on() {
 }
 
 #[test]
+fn a_list_of_hosts_is_enough_to_follow_the_primary() {
+    let mut pair = Pair::new(By::Hosts);
+    pair.world.cluster.stop(StopMode::Fast).unwrap();
+    pair.program
+        .wait_for_log("the lost connection", |line| line["event"] == "connection_lost");
+    // Meanwhile there is only the stand-by, which will not do.
+    assert_eq!(pair.program.ask("GET", "/healthz").status, 200);
+    pair.promote();
+    pair.replica_sql
+        .run("INSERT INTO items SELECT generate_series(11, 20)");
+    pair.replica_sql.wait_until_delivered();
+    assert_eq!(pair.came(), rows(1..=20, "1").collect::<Vec<_>>());
+    let is_streaming = |line: &&Value| line["msg"] == "streaming";
+    let streaming: Vec<Value> = pair.program.log().iter().filter(is_streaming).cloned().collect();
+    let server = format!("127.0.0.1:{}", pair.replica.port());
+    assert!(
+        streaming.last().unwrap()["server"]
+            .as_str()
+            .unwrap()
+            .starts_with(&server),
+        "{streaming:?}"
+    );
+    // The sessions of the store have followed as well.
+    pair.program.wait_until_ready();
+    let reconnects = pair.program.metrics().value("pgstream_reconnects_total");
+    assert!(reconnects >= 1.0, "{reconnects}");
+    pair.program
+        .unsubscribe(&json!({"url": pair.receiver.url("/"), "schema": "public", "table": "items"}));
+    assert!(pair.program.terminate().0.success());
+}
+
+#[test]
 fn a_program_that_is_started_on_another_timeline_gives_new_ids() {
-    let mut pair = Pair::new();
+    let mut pair = Pair::new(By::Address);
     // Nothing that was streamed is missing, but this program is not the one that knows.
     pair.program.signal(Signal::SIGKILL);
     pair.world.cluster.stop(StopMode::Fast).unwrap();
@@ -141,7 +190,7 @@ fn a_program_that_is_started_on_another_timeline_gives_new_ids() {
 
 #[test]
 fn a_stand_by_that_lacks_commits_is_refused_until_the_gap_is_accepted() {
-    let mut pair = Pair::new();
+    let mut pair = Pair::new(By::Address);
     pair.replica.stop();
     pair.world
         .sql

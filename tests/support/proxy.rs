@@ -1,5 +1,6 @@
 //! A network between the program and a server, in which things go wrong as a test says.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +13,10 @@ use pgstream::demo::cluster::Cluster;
 /// How often a connection that is stalled looks whether it still is.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A TCP proxy on loopback.
+/// What a client says that wants to speak TLS.
+pub(crate) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// A TCP proxy on loopback. Whatever is encrypted counts as a replication connection.
 pub(crate) struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -26,8 +30,8 @@ struct Shared {
     stalls: AtomicBool,
     /// Whether whoever is connected has to go.
     ended: AtomicBool,
-    /// What happens to the replication connections that come first.
-    faults: Vec<Fault>,
+    /// What happens to the replication connections that come next.
+    faults: Mutex<VecDeque<Fault>>,
     /// How many of them there were.
     replications: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
@@ -63,7 +67,7 @@ impl Proxy {
             refuses: AtomicBool::new(false),
             stalls: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            faults: faults.to_vec(),
+            faults: Mutex::new(faults.iter().copied().collect()),
             replications: AtomicUsize::new(0),
             open: Mutex::new(Vec::new()),
         });
@@ -90,6 +94,11 @@ impl Proxy {
         )
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Leads new connections to this server.
     pub(crate) fn lead_to(&self, port: u16) {
         *self.shared.target.lock().unwrap() = (Ipv4Addr::LOCALHOST, port).into();
@@ -101,6 +110,16 @@ impl Proxy {
             // It may be closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// From now on this happens to replication connections, one after the other.
+    pub(crate) fn come(&self, faults: &[Fault]) {
+        self.shared.faults.lock().unwrap().extend(faults);
+    }
+
+    /// How many faults have not come yet.
+    pub(crate) fn faults_left(&self) -> usize {
+        self.shared.faults.lock().unwrap().len()
     }
 
     /// Refuses new connections, or takes them again.
@@ -139,10 +158,11 @@ fn serve(mut client: TcpStream, shared: &Arc<Shared>) {
     let Some(startup) = startup(&mut client) else {
         return;
     };
-    let is_replication = startup.windows(11).any(|word| word == b"replication");
+    // Of what is encrypted, nobody in between knows what it is for.
+    let is_replication = startup == SSL_REQUEST || startup.windows(11).any(|word| word == b"replication");
     let fault = is_replication
         .then(|| shared.replications.fetch_add(1, Ordering::SeqCst))
-        .and_then(|number| shared.faults.get(number).copied());
+        .and_then(|_| shared.faults.lock().unwrap().pop_front());
     shared
         .open
         .lock()

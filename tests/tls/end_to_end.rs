@@ -3,17 +3,21 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
+use std::thread;
+use std::time::Instant;
 
 use pgstream::config::keys;
 use pgstream::demo::cluster::Cluster;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::NAMES;
 use crate::support::database::SLOT;
 use crate::support::look::look_with;
 use crate::support::program::{Program, pgstream};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::secured::{Authority, PASSWORD, secured};
+use crate::support::sessions::POLL;
 use crate::support::world::{Change, DEADLINE, Sql, receiver};
 
 /// A server with TLS.
@@ -162,6 +166,101 @@ fn a_home_has_what_libpq_looks_for_in_it() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+#[test]
+fn a_wrong_password_ends_the_program_now_or_later() {
+    let authority = Authority::new();
+    let cluster = server(&authority);
+    let url = format!("postgres://streamer@127.0.0.1:{}/postgres", cluster.port());
+    assert_succeeds(&url, &[("PGPASSWORD", PASSWORD)]);
+    let run = |password: &str| {
+        let mut command = pgstream(&["run", "--log-format", "json"]);
+        command
+            .env(keys::LISTENER_URL.name, &url)
+            .env(keys::SLOT_NAME.name, SLOT)
+            .env(keys::SERVER_ADDRESS.name, "127.0.0.1:0")
+            .env("PGPASSWORD", password);
+        command
+    };
+    let output = run("wrong").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("password authentication failed"), "{said}");
+
+    // One that was right, until somebody changed it.
+    let mut program = Program::launch(run(PASSWORD));
+    program.wait_for_log("streaming", |line| line["msg"] == "streaming");
+    let mut sql = Sql::open(&cluster, "postgres");
+    sql.run("ALTER ROLE streamer PASSWORD 'another'");
+    sql.run("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active");
+    assert_eq!(program.wait().code(), Some(3));
+    let log = program.log();
+    let last = log.iter().rfind(|line| line["level"] == "critical").unwrap();
+    assert!(
+        last["msg"]
+            .as_str()
+            .unwrap()
+            .contains("password authentication failed"),
+        "{last}"
+    );
+    assert!(log.iter().all(|line| !line.to_string().contains(PASSWORD)));
+}
+
+#[test]
+fn a_connection_that_is_cut_within_tls_or_scram_loses_and_repeats_nothing() {
+    // The answer to the request for TLS, the server's hello and certificate, the end of the handshake, the rounds of SCRAM,
+    // the parameters, and the stream: of PostgreSQL 15, the handshake has about 1,500 bytes, and SCRAM is behind 2,200.
+    let mut cuts: Vec<usize> = vec![0, 1, 2, 90, 127];
+    cuts.extend((200..3_200).step_by(150));
+    cuts.extend([4_000, 5_000, 8_000, 12_000]);
+    let faults: Vec<Fault> = cuts.iter().map(|after| Fault::CutAfter(*after)).collect();
+    let authority = Authority::new();
+    let cluster = server(&authority);
+    let mut sql = Sql::open(&cluster, "postgres");
+    sql.run("CREATE TABLE items (id bigint PRIMARY KEY)");
+    let proxy = Proxy::of(&cluster);
+    let url = |port: u16| {
+        format!(
+            "postgres://streamer:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode=verify-full&sslrootcert={}&channel_binding=require",
+            authority.root()
+        )
+    };
+    let direct = url(cluster.port());
+    assert_succeeds(&direct, &[]);
+    let settings = [
+        (keys::STORE_URL.name, direct.as_str()),
+        (keys::INJECTOR_URL.name, &direct),
+        ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_INITIAL_INTERVAL", "10ms"),
+        ("PGSTREAM_POSTGRES_LISTENER_EXP_BACKOFF_MAX_INTERVAL", "100ms"),
+    ];
+    let receiver = receiver();
+    let program = Program::start(&url(proxy.address().port()), SLOT, &settings);
+    program.subscribe(&json!({"url": receiver.url("/"), "table": "items"}));
+    proxy.come(&faults);
+    proxy.cut();
+    // The last cuts are within what these bring.
+    let deadline = Instant::now() + DEADLINE;
+    let mut last = 0;
+    while proxy.faults_left() > 0 {
+        assert!(Instant::now() < deadline, "{} cuts are left", proxy.faults_left());
+        last += 1;
+        sql.run(&format!("INSERT INTO items VALUES ({last})"));
+        thread::sleep(POLL);
+    }
+    sql.wait_until_delivered();
+    let requests = receiver.requests();
+    let mut keys: Vec<i64> = requests.iter().map(|request| Change::of(request).key).collect();
+    keys.sort_unstable();
+    let log = program.log();
+    let is_cut = |line: &&Value| line["event"] == "not_connected" || line["event"] == "connection_lost";
+    let cuts = log.iter().filter(is_cut).count();
+    // Whoever reads the log is told what happened, and nothing of how it is programmed.
+    assert!(log.iter().all(|line| !line.to_string().contains("docs.rs")));
+    // Now and then another session of the program gets one.
+    assert!(cuts * 5 >= faults.len() * 4, "{cuts} of {} cuts", faults.len());
+    assert_eq!(keys, (1..=last).collect::<Vec<i64>>());
+    assert!(program.terminate().0.success());
 }
 
 #[test]

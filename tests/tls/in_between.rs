@@ -13,9 +13,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{NAMES, assert_outcome};
+use crate::support::proxy::SSL_REQUEST;
 use crate::support::secured::{Authority, PASSWORD, secured};
-
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// Passes on what both sides say, each over TLS of its own.
 async fn in_between(authority: &Authority, server: SocketAddr) -> SocketAddr {
