@@ -31,8 +31,8 @@ build: ## Build the optimised program, target/release/pgstream
 test: setup ## Run all tests, those against a real PostgreSQL included
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 2))} cargo test --locked --workspace
 
-# The suites of what differs between releases of PostgreSQL: slots, preconditions, plans, connections.
-SUITES_17 ?= preconditions:: store:: status:: check:: failover:: reconnecting:: watch:: unsendable:: ddl::
+# The suites of what differs between releases of PostgreSQL: preconditions, connections, slots, plans.
+SUITES_17 ?= preconditions:: tls:: store:: status:: check:: failover:: reconnecting:: watch:: unsendable:: ddl::
 
 .PHONY: test-17
 test-17: setup ## Run the suites SUITES_17 on PostgreSQL 17, which is unpacked for them and not installed
