@@ -1,6 +1,8 @@
 //! The outbox as a whole against a store, a receiver and a stream in the plainest words.
 
+mod any;
 mod scenarios;
+mod store;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +10,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pgstream_proto::Lsn;
-use proptest::prelude::*;
 use tokio::sync::Notify;
 
 use super::*;
@@ -58,39 +59,6 @@ enum StoreEnding {
     Failed,
     /// Done, but nobody heard of it.
     Unheard,
-}
-
-fn lanes() -> impl Strategy<Value = LaneKeys> {
-    let lane = || (0..4_u64).prop_map(LaneKey);
-    prop_oneof![
-        8 => lane().prop_map(LaneKeys::Row),
-        1 => (lane(), lane()).prop_map(|(from, to)| LaneKeys::Moved(from, to)),
-        1 => Just(LaneKeys::Table),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let ending = prop_oneof![
-        6 => Just(Ending::Delivered),
-        6 => Just(Ending::Failed),
-        1 => Just(Ending::Refused),
-    ];
-    let store = prop_oneof![
-        8 => Just(StoreEnding::Done),
-        1 => Just(StoreEnding::Failed),
-        1 => Just(StoreEnding::Unheard),
-    ];
-    prop_oneof![
-        4 => proptest::collection::vec(lanes(), 1..5).prop_map(Step::Push),
-        6 => Just(Step::Begin),
-        6 => (any::<usize>(), ending).prop_map(|(which, ending)| Step::Finish(which, ending)),
-        1 => Just(Step::Spill),
-        1 => Just(Step::Sweep),
-        6 => Just(Step::Take),
-        6 => store.prop_map(Step::Done),
-        2 => Just(Step::Ring),
-        1 => Just(Step::Crash),
-    ]
 }
 
 /// A row of the store.
@@ -317,87 +285,6 @@ impl World {
         self.follow(next);
     }
 
-    /// What the store does, which is a transaction.
-    fn store(&mut self, work: &StoreWork) -> Kept {
-        match work {
-            StoreWork::Bury(dying) => {
-                for one in dying {
-                    self.dead.insert(one.delivery().event.id.parse().unwrap());
-                    if let Some(seq) = one.delivery().row() {
-                        self.rows.remove(&seq);
-                    }
-                }
-                Kept::Plain
-            }
-            StoreWork::Clear { finished, touched } => {
-                finished.iter().for_each(|seq| drop(self.rows.remove(seq)));
-                for (seq, attempts) in touched {
-                    if let Some(row) = self.rows.get_mut(seq) {
-                        row.attempts = attempts.clone();
-                    }
-                }
-                Kept::Plain
-            }
-            StoreWork::Append(queued) => {
-                let mut seqs = Vec::new();
-                for one in queued {
-                    let number: u64 = one.event.id.parse().unwrap();
-                    let known = self.rows.values().any(|row| row.number == number);
-                    if known || one.is_settled() {
-                        seqs.push(None);
-                        continue;
-                    }
-                    self.drawn += 1;
-                    let attempts = one.attempts.as_deref().cloned().unwrap_or_default();
-                    self.rows.insert(self.drawn, Stored { number, attempts });
-                    self.mark = Some(one.event.position).max_by_position(self.mark);
-                    seqs.push(Some(self.drawn));
-                }
-                Kept::Appended(seqs)
-            }
-            StoreWork::Load { after, rows, .. } => {
-                let behind: Vec<(i64, Stored)> = self
-                    .rows
-                    .range(after + 1..)
-                    .take(*rows)
-                    .map(|(seq, row)| (*seq, row.clone()))
-                    .collect();
-                let end = behind.len() < *rows;
-                let loaded = behind.into_iter().map(|(seq, row)| Loaded {
-                    seq,
-                    appended_at: SystemTime::now(),
-                    event: self.event(row.number),
-                    attempts: row.attempts,
-                });
-                Kept::Loaded(loaded.collect(), end)
-            }
-            StoreWork::Sweep { after, keep, except } => self.sweep(*after, keep, except),
-            _ => Kept::Plain,
-        }
-    }
-
-    /// Looks through three rows.
-    fn sweep(&mut self, after: i64, keep: &Keep, except: &[i64]) -> Kept {
-        let page: Vec<(i64, u64)> = self
-            .rows
-            .range(after + 1..)
-            .take(3)
-            .map(|(seq, row)| (*seq, row.number))
-            .collect();
-        let mut removed = Removed::default();
-        for (seq, number) in &page {
-            if !except.contains(seq) && !keep("", &self.event(*number).table, action(*number)) {
-                self.rows.remove(seq);
-                removed.rows += 1;
-                removed.bytes += 2;
-            }
-        }
-        Kept::Swept {
-            removed,
-            last: page.last().map(|(seq, _)| *seq),
-        }
-    }
-
     fn is_unwanted(&self, number: u64) -> bool {
         number < self.swept && action(number) == 'D'
     }
@@ -513,41 +400,6 @@ impl World {
     }
 }
 
-/// What the store answers.
-enum Kept {
-    Plain,
-    Appended(Vec<Option<i64>>),
-    Loaded(Vec<Loaded>, bool),
-    Swept { removed: Removed, last: Option<i64> },
-}
-
-impl Kept {
-    fn of(self, work: StoreWork) -> super::Stored {
-        match (self, work) {
-            (Self::Appended(seqs), StoreWork::Append(queued)) => super::Stored::Appended { queued, seqs },
-            (Self::Loaded(rows, end), _) => super::Stored::Loaded { rows, end },
-            (Self::Swept { removed, last }, _) => super::Stored::Swept { removed, last },
-            (_, StoreWork::Bury(dying)) => super::Stored::Buried(dying),
-            (_, StoreWork::Clear { finished, .. }) => super::Stored::Cleared(finished),
-            _ => super::Stored::Recorded,
-        }
-    }
-}
-
-trait Later {
-    fn max_by_position(self, other: Self) -> Self;
-}
-
-impl Later for Option<Position> {
-    fn max_by_position(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(a), Some(b)) if a.is_before(&b) => Some(b),
-            (Some(a), _) => Some(a),
-            (None, other) => other,
-        }
-    }
-}
-
 /// Whether two changes touch a common row.
 fn meet(a: LaneKeys, b: LaneKeys) -> bool {
     let rows = |keys| match keys {
@@ -556,23 +408,4 @@ fn meet(a: LaneKeys, b: LaneKeys) -> bool {
         LaneKeys::Table => Vec::new(),
     };
     a == LaneKeys::Table || b == LaneKeys::Table || rows(a).iter().any(|row| rows(b).contains(row))
-}
-
-proptest! {
-    #[test]
-    fn nothing_is_lost_and_the_order_holds_whatever_happens(
-        batch in prop_oneof![Just(1_usize), Just(3)],
-        steps in proptest::collection::vec(step(), 0..150),
-    ) {
-        let mut world = World::new(batch);
-        for step in steps {
-            world.step(step);
-        }
-        world.calm_down();
-        world.check_order();
-        for number in 0..world.read.len() as u64 {
-            let kept = world.delivered.contains(&number) || world.dead.contains(&number);
-            prop_assert!(kept || world.is_unwanted(number), "{} is lost", number);
-        }
-    }
 }
