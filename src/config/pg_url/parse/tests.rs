@@ -1,3 +1,5 @@
+//! URLs of all forms, with what the machine adds to them.
+
 mod any;
 
 use std::collections::BTreeMap;
